@@ -1,0 +1,166 @@
+"""What a definition is, once it is known to be right.
+
+Only the loader makes these, so whoever holds one may rely on what `lint.py`
+promises: no cycle, no dangling name, every step ordered before or after the
+pivot, an undo for every step before it, none after.
+
+Times are integer microseconds. Nothing here awaits, reads a clock, or logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+Json: TypeAlias = Any
+Scope: TypeAlias = Mapping[str, Json]
+"""What an expression may name, by its root: input, steps, branches, txn, event."""
+
+
+class EvaluationFailed(Exception):
+    """An expression has no value in this scope: a missing field, a division by zero."""
+
+
+class InputRefused(Exception):
+    """An input does not fit its definition's schema; says where and why."""
+
+
+class Expression(Protocol):
+    """A CEL expression, or a JSON value with ``${ … }`` in its texts, checked at load."""
+
+    def __call__(self, scope: Scope) -> Json:
+        """Return the value as JSON.
+
+        Raises:
+            EvaluationFailed: it has none in this scope.
+
+        """
+        ...
+
+
+class InputCheck(Protocol):
+    """The JSON Schema of an input."""
+
+    def __call__(self, value: Json) -> None:
+        """Accept the input, or raise InputRefused."""
+        ...
+
+
+class Call(NamedTuple):
+    """Whom to ask for what: ``stock.reserve``."""
+
+    participant: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.participant}.{self.command}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often, and how far apart: min(max, first x factor^(n-1)), with full jitter."""
+
+    attempts: int
+    first_us: int
+    factor: float
+    max_us: int
+
+    def pause_us(self, attempt: int, jitter: float) -> int:
+        """Tell how long to wait after this failed attempt (from 1), jitter in [0, 1)."""
+        ceiling = min(float(self.max_us), self.first_us * self.factor ** min(attempt - 1, 64))
+        return int(ceiling * jitter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Which events start one. ``when`` and ``key`` see ``event``."""
+
+    topic: str | None
+    when: Expression | None
+    key: Expression | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """How a step is undone. Without ``data`` it gets what the step got."""
+
+    call: Call
+    data: Expression | None
+    timeout_us: int
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One part of a saga: a command to one participant.
+
+    ``undo`` is None after the pivot, at the pivot, and where the definition
+    says why the effect may stand.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    call: Call
+    data: Expression
+    key: Expression | None
+    timeout_us: int
+    retry: Retry
+    undo: Undo | None
+    pivot: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One participant's part of an atomic transaction."""
+
+    name: str
+    call: Call
+    data: Expression
+    key: Expression | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What both kinds have. ``hash`` names the source text; a version never changes its own."""
+
+    name: str
+    version: int
+    hash: str
+    source: str
+    start: Start
+    check_input: InputCheck
+    output: Expression | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga(Definition):
+    """Steps in an order in which each comes after those it needs."""
+
+    deadline_us: int
+    steps: Mapping[str, Step]
+    dependents: Mapping[str, tuple[str, ...]]
+    """For each step, those that need it."""
+
+    @property
+    def kind(self) -> str:
+        return "saga"
+
+    @property
+    def pivot(self) -> Step | None:
+        return next((step for step in self.steps.values() if step.pivot), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Atomic(Definition):
+    """Branches that commit together or not at all."""
+
+    vote_timeout_us: int
+    branches: Mapping[str, Branch]
+
+    @property
+    def kind(self) -> str:
+        return "atomic"
+
+
+AnyDefinition: TypeAlias = Saga | Atomic

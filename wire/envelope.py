@@ -1,0 +1,180 @@
+"""Messages as Kafka records: CloudEvents 1.0 in binary mode.
+
+The body is the message as JSON; everything about the message is a header:
+
+    ce_specversion, ce_type, ce_source, ce_id      required by CloudEvents
+    ce_subject                                     the gid, or the start key
+    ce_expirytime                                  when an answer is no longer waited for
+    traceparent                                    W3C trace context
+    content-type                                   application/json
+
+(https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md)
+
+``ce_id`` is a function of the message, so a record that is sent again is
+recognisable as such. A record that cannot be read raises Unreadable; whoever
+reads must pass it to the dead-letter topic and go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from wire.messages import (
+    AnyMessage,
+    Begin,
+    Commit,
+    Compensate,
+    Compensated,
+    Execute,
+    Executed,
+    Inquired,
+    Outcome,
+    Prepare,
+    Rollback,
+    Settled,
+    Voted,
+)
+
+MAX_BODY_BYTES: Final = 1_000_000
+"""Kafka's own default limit of a record is 1 MiB; a larger message is refused at the sender."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+TYPES: Final[dict[str, type[AnyMessage]]] = {
+    "twofold.begin.v1": Begin,
+    "twofold.prepare.v1": Prepare,
+    "twofold.commit.v1": Commit,
+    "twofold.rollback.v1": Rollback,
+    "twofold.execute.v1": Execute,
+    "twofold.compensate.v1": Compensate,
+    "twofold.voted.v1": Voted,
+    "twofold.settled.v1": Settled,
+    "twofold.executed.v1": Executed,
+    "twofold.compensated.v1": Compensated,
+    "twofold.inquired.v1": Inquired,
+    "twofold.outcome.v1": Outcome,
+}
+_NAMES: Final = {cls: name for name, cls in TYPES.items()}
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(cls) for name, cls in TYPES.items()
+}
+_ENCODE: Final = msgspec.json.Encoder().encode
+
+
+class Unreadable(Exception):
+    """A record that is no message of ours; its text is the reason, for the dead-letter topic."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A message with what travels around it."""
+
+    message: AnyMessage
+    traceparent: str | None = None
+    deadline_us: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A Kafka record to be sent. Without a partition, Kafka's partitioner uses the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None = None
+
+
+def identity(message: AnyMessage) -> str:
+    """Name what is said, equal for every repetition of it."""
+    match message:
+        case Begin():
+            return f"{message.definition}/{message.key}"
+        case Prepare() | Commit() | Rollback() | Inquired():
+            return f"{message.gid}/{message.branch}"
+        case Voted():
+            return f"{message.gid}/{message.branch}/{message.vote}"
+        case Settled():
+            return f"{message.gid}/{message.branch}/{message.end}"
+        case Execute() | Compensate():
+            return f"{message.gid}/{message.step}/{message.attempt}"
+        case Executed() | Compensated():
+            return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
+        case Outcome():
+            return message.gid
+
+
+def subject(message: AnyMessage) -> str:
+    """Name what is spoken of: the transaction, or the key of one to be."""
+    return message.key if isinstance(message, Begin) else message.gid
+
+
+def seal(
+    envelope: Envelope, *, topic: str, source: str, key: str, partition: int | None = None
+) -> Record:
+    """Write a message as a record. ``source`` is a URI reference, e.g. /twofold/coordinator."""
+    message = envelope.message
+    name = _NAMES[type(message)]
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", name.encode()),
+        ("ce_source", source.encode()),
+        ("ce_id", f"{name.split('.')[1]}/{identity(message)}".encode()),
+        ("ce_subject", subject(message).encode()),
+        ("content-type", b"application/json"),
+    ]
+    if envelope.deadline_us is not None:
+        headers.append(("ce_expirytime", _to_rfc3339(envelope.deadline_us)))
+    if envelope.traceparent is not None:
+        headers.append(("traceparent", envelope.traceparent.encode()))
+    return Record(topic, key.encode(), _ENCODE(message), headers, partition)
+
+
+def unseal(headers: Iterable[tuple[str, bytes]], body: bytes | None) -> Envelope:
+    """Read a record.
+
+    Raises:
+        Unreadable: no type, an unknown type, no body, too large, or a body
+            that does not fit its type.
+
+    """
+    found = dict(headers)
+    name = found.get("ce_type", b"").decode("utf-8", "replace")
+    decoder = _DECODERS.get(name)
+    if decoder is None:
+        known = "it has no ce_type header" if not name else f"its ce_type {name!r} is unknown"
+        raise Unreadable(f"not a message of ours: {known}")
+    if body is None:
+        raise Unreadable(f"{name}: the body is null")
+    if len(body) > MAX_BODY_BYTES:
+        raise Unreadable(f"{name}: the body has {len(body)} bytes, over {MAX_BODY_BYTES}")
+    try:
+        message = decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
+        raise Unreadable(f"{name}: {error}") from error
+    traceparent = found.get("traceparent")
+    return Envelope(
+        message,
+        traceparent.decode("ascii", "replace") if traceparent else None,
+        _from_rfc3339(found.get("ce_expirytime")),
+    )
+
+
+def _to_rfc3339(at_us: int) -> bytes:
+    at = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+    return at.isoformat().replace("+00:00", "Z").encode()
+
+
+def _from_rfc3339(text: bytes | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.decode("ascii"))
+    except ValueError as error:
+        raise Unreadable(f"ce_expirytime is not a time: {text!r}") from error
+    if at.tzinfo is None:
+        raise Unreadable(f"ce_expirytime has no time zone: {text!r}")
+    whole = at.replace(microsecond=0)
+    return int(whole.timestamp()) * 1_000_000 + at.microsecond

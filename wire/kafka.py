@@ -1,0 +1,301 @@
+"""Kafka: the only module that imports aiokafka.
+
+Kafka is at-least-once transport here and nothing more: no transactions, and
+no promise rests on a consumer group. What is sent is acknowledged by all
+in-sync replicas; what is read is handed out as it came, as bytes.
+
+aiokafka ships no types, so its objects are Any in here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as _TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from wire.envelope import MAX_BODY_BYTES, Record
+
+logger = structlog.get_logger(__name__)
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and one of its partitions."""
+
+REQUEST_TIMEOUT_MS: Final = 15_000
+
+
+class KafkaUnavailable(Exception):
+    """Kafka could not be reached, or did not acknowledge. What was sent may or may not be there."""
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp_ms: int
+
+
+class Producer:
+    """Sends bursts of records, each acknowledged by all in-sync replicas."""
+
+    def __init__(self, bootstrap: str) -> None:
+        # Without linger a burst still travels as few batches: its records
+        # queue up in the same turn of the loop.
+        self._inner: Any = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_request_size=MAX_BODY_BYTES + 100_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+
+    async def start(self) -> None:
+        """Connect, or raise KafkaUnavailable."""
+        try:
+            await self._inner.start()
+        except KafkaError as error:
+            await self._inner.stop()
+            raise KafkaUnavailable(str(error)) from error
+
+    async def stop(self) -> None:
+        await self._inner.stop()
+
+    async def hand_over(self, records: Sequence[Record]) -> list[asyncio.Future[Any]]:
+        """Queue records for sending, in order; the futures end with their acknowledgement.
+
+        Raises:
+            KafkaUnavailable: a record could not be queued.
+
+        """
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            for record in records:
+                future = await self._inner.send(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=record.headers,
+                )
+                sent.append(future)
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return sent
+
+    async def burst(self, records: Sequence[Record]) -> None:
+        """Send records, in order, and wait until all are acknowledged.
+
+        Raises:
+            KafkaUnavailable: at least one was not; it may be there all the same.
+
+        """
+        if not records:
+            return
+        sent = await self.hand_over(records)
+        results = await asyncio.gather(*sent, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise KafkaUnavailable(str(result) or type(result).__name__) from result
+
+
+class _Reader:
+    """What both readers share: polling, and the bytes as they came."""
+
+    _inner: Any
+
+    async def start(self) -> None:
+        """Connect, or raise KafkaUnavailable."""
+        try:
+            await self._inner.start()
+        except KafkaError as error:
+            await self._inner.stop()
+            raise KafkaUnavailable(str(error)) from error
+
+    async def stop(self) -> None:
+        await self._inner.stop()
+
+    async def poll(self, *, wait_ms: int, limit: int) -> list[Received]:
+        """Return what has come, at most ``limit``, after at most ``wait_ms``."""
+        try:
+            found = await self._inner.getmany(timeout_ms=wait_ms, max_records=limit)
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return [
+            Received(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
+            for records in found.values()
+            for r in records
+        ]
+
+
+class ShardReader(_Reader):
+    """Reads chosen partitions from chosen offsets. Nobody's group, nobody's rebalance."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._inner: Any = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=500,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+
+    def assign(self, offsets: Mapping[Place, int]) -> None:
+        """Read these partitions from these offsets, and no others."""
+        places = {_TopicPartition(*place): offset for place, offset in offsets.items()}
+        if not places:
+            self._inner.unsubscribe()
+            return
+        self._inner.assign(list(places))
+        for place, offset in places.items():
+            self._inner.seek(place, offset)
+
+    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Tell where each partition ends: the offset of its next record."""
+        return await self._bounds(places, self._inner.end_offsets)
+
+    async def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Tell where each partition begins: the offset of its oldest kept record."""
+        return await self._bounds(places, self._inner.beginning_offsets)
+
+    @staticmethod
+    async def _bounds(places: Iterable[Place], ask: Callable[..., Any]) -> dict[Place, int]:
+        try:
+            found = await ask([_TopicPartition(*place) for place in places])
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+        return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+
+class GroupReader(_Reader):
+    """Reads topics as a member of a consumer group; offsets are committed by hand."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Iterable[str],
+        *,
+        group: str,
+        on_assigned: Callable[[set[Place]], None] | None = None,
+        on_revoked: Callable[[set[Place]], None] | None = None,
+    ) -> None:
+        self._inner: Any = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=500,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_500,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        self._listener = _Listener(on_assigned, on_revoked)
+        self._topics = sorted(topics)
+
+    async def start(self) -> None:
+        self.subscribe(self._topics)
+        await super().start()
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Read these topics from now on, and no others."""
+        self._topics = sorted(topics)
+        if self._topics:
+            self._inner.subscribe(topics=self._topics, listener=self._listener)
+        else:
+            self._inner.unsubscribe()
+
+    async def commit(self, offsets: Mapping[Place, int]) -> None:
+        """Note the next offset to read of each partition; a lost partition is only logged."""
+        if not offsets:
+            return
+        try:
+            await self._inner.commit(
+                {_TopicPartition(*p): OffsetAndMetadata(o, "") for p, o in offsets.items()}
+            )
+        except (CommitFailedError, IllegalStateError) as error:
+            # The partition is somebody else's by now: it will read these
+            # records again, and every message may come twice.
+            logger.warning("offsets_not_committed", reason=str(error))
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+
+
+class _Listener(ConsumerRebalanceListener):
+    def __init__(
+        self,
+        on_assigned: Callable[[set[Place]], None] | None,
+        on_revoked: Callable[[set[Place]], None] | None,
+    ) -> None:
+        self._assigned, self._revoked = on_assigned, on_revoked
+
+    def on_partitions_assigned(self, assigned: Iterable[_TopicPartition]) -> None:
+        if self._assigned:
+            self._assigned({(tp.topic, tp.partition) for tp in assigned})
+
+    def on_partitions_revoked(self, revoked: Iterable[_TopicPartition]) -> None:
+        if self._revoked:
+            self._revoked({(tp.topic, tp.partition) for tp in revoked})
+
+
+async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """Tell how many partitions each topic has; 0 for one that is not there."""
+    async with _Admin(bootstrap) as admin:
+        described = await admin.describe_topics(list(topics))
+        return {
+            topic["topic"]: 0 if topic["error_code"] else len(topic["partitions"])
+            for topic in described
+        }
+
+
+async def create_topics(
+    bootstrap: str, wanted: Mapping[str, int], *, replication: int, config: Mapping[str, str]
+) -> None:
+    """Create topics with these numbers of partitions; one that is there is left as it is."""
+    async with _Admin(bootstrap) as admin:
+        answer = await admin.create_topics(
+            [
+                NewTopic(name, partitions, replication, topic_configs=dict(config))
+                for name, partitions in wanted.items()
+            ]
+        )
+        for name, code, *_ in answer.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise KafkaUnavailable(f"topic {name} could not be created: {error.__name__}")
+
+
+class _Admin:
+    def __init__(self, bootstrap: str) -> None:
+        self._inner: Any = AIOKafkaAdminClient(
+            bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
+
+    async def __aenter__(self) -> Any:
+        try:
+            await self._inner.start()
+        except KafkaConnectionError as error:
+            await self._inner.close()
+            raise KafkaUnavailable(str(error)) from error
+        return self._inner
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._inner.close()

@@ -1,0 +1,196 @@
+"""Everything that coordinators and participants say to each other.
+
+Five families, each with one direction:
+
+    request    a client or trigger  → coordinator    Begin
+    command    coordinator          → participant    Prepare Commit Rollback Execute Compensate
+    reply      participant          → coordinator    Voted Settled Executed Compensated Inquired
+    outcome    coordinator          → anyone         Outcome
+
+Each may arrive twice, late, or out of order: the receiver's tables say what
+then happens. Unknown fields are ignored, so that versions can roll; a change
+that is not an addition gets a new version in TYPES (see envelope.py).
+
+Nothing here awaits, reads a clock, or logs.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+Json: TypeAlias = Any
+"""What JSON can say: null, bool, int, float, str, list, or dict with str keys."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all messages: immutable, compared by value."""
+
+
+class Vote(StrEnum):
+    """A branch's answer to Prepare."""
+
+    COMMIT = "commit"  # prepared: can do either, and will wait for the decision
+    ABORT = "abort"  # did nothing, and never will
+    READ_ONLY = "read-only"  # changed nothing: needs no second phase
+    COMMITTED = "committed"  # one_phase only: the branch has committed by itself
+    BUSY = "busy"  # not now: no slot, or locked; ask again
+
+
+class End(StrEnum):
+    """How a branch ended, in answer to Commit or Rollback."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled-back"
+    HAZARD = "hazard"  # somebody else ended it, and nothing tells how
+
+
+class Result(StrEnum):
+    """A step's, or its compensation's, answer. Silence is none of them: it is unknown."""
+
+    DONE = "done"
+    REFUSED = "refused"  # a business no: it was not done, and this call never will be
+    BUSY = "busy"  # try later; costs no attempt
+    FAILED = "failed"  # a technical fault: it was not done, a retry may help
+
+
+class Begin(Message, frozen=True, kw_only=True):
+    """Start a transaction of a published definition.
+
+    The same key with the same input is the same transaction, however often
+    it is asked for; the same key with another input is refused.
+    """
+
+    definition: str
+    key: str
+    input: dict[str, Json]
+
+
+class Prepare(Message, frozen=True, kw_only=True):
+    """Phase one: do the work, make it durable, do not publish it.
+
+    With one_phase there is no second phase: the branch is alone and commits.
+    """
+
+    gid: str
+    branch: str
+    command: str
+    data: Json
+    one_phase: bool = False
+
+
+class Commit(Message, frozen=True, kw_only=True):
+    """Phase two: publish what was prepared. Sent until it is settled."""
+
+    gid: str
+    branch: str
+
+
+class Rollback(Message, frozen=True, kw_only=True):
+    """Undo what was prepared, and refuse a Prepare that comes later.
+
+    To a branch asked with one_phase this is a question as well: it may have
+    committed already, and then answers so.
+    """
+
+    gid: str
+    branch: str
+
+
+class Execute(Message, frozen=True, kw_only=True):
+    """Do one step of a saga. Attempts of a step share one effect."""
+
+    gid: str
+    step: str
+    attempt: int
+    command: str
+    data: Json
+
+
+class Compensate(Message, frozen=True, kw_only=True):
+    """Undo one step of a saga, if it was done, and refuse the step from now on.
+
+    ``command`` is the participant's undo command. ``result`` is what the step
+    returned, where the coordinator knows it; the participant's own barrier
+    knows it for certain.
+    """
+
+    gid: str
+    step: str
+    attempt: int
+    command: str
+    data: Json
+    result: Json = None
+
+
+class Voted(Message, frozen=True, kw_only=True):
+    """A branch's answer to Prepare."""
+
+    gid: str
+    branch: str
+    vote: Vote
+    reason: str = ""
+    data: Json = None
+
+
+class Settled(Message, frozen=True, kw_only=True):
+    """A branch's answer to Commit or Rollback: it has ended, like this."""
+
+    gid: str
+    branch: str
+    end: End
+    reason: str = ""
+
+
+class Executed(Message, frozen=True, kw_only=True):
+    """A step's answer to Execute."""
+
+    gid: str
+    step: str
+    attempt: int
+    result: Result
+    data: Json = None
+    reason: str = ""
+
+
+class Compensated(Message, frozen=True, kw_only=True):
+    """A step's answer to Compensate. ``undone`` is false if there was nothing to undo."""
+
+    gid: str
+    step: str
+    attempt: int
+    result: Result
+    undone: bool = True
+    reason: str = ""
+
+
+class Inquired(Message, frozen=True, kw_only=True):
+    """A participant asks how a prepared branch is to end.
+
+    The answer is a Commit or a Rollback, or nothing while it is undecided.
+    The asker says where it is to be told, since after a crash the coordinator
+    may know nothing of the transaction but its name.
+    """
+
+    gid: str
+    branch: str
+    participant: str
+
+
+class Outcome(Message, frozen=True, kw_only=True):
+    """How a transaction ended, or that it was refused, for anyone who cares."""
+
+    gid: str
+    definition: str
+    version: int
+    key: str
+    outcome: str
+    output: Json = None
+    reason: str = ""
+
+
+Command: TypeAlias = Prepare | Commit | Rollback | Execute | Compensate
+Reply: TypeAlias = Voted | Settled | Executed | Compensated | Inquired
+AnyMessage: TypeAlias = Begin | Command | Reply | Outcome
