@@ -1,0 +1,125 @@
+"""What can happen to a transaction: what a participant answered, or what time brought.
+
+Replies are events as they stand on the wire. The rest comes from the engine
+itself. A machine's table does not look at types but at the *kind* of an
+event, which is finer: a vote to commit and a vote to abort are two kinds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from wire.messages import (
+    Compensated,
+    End,
+    Executed,
+    Inquired,
+    Reply,
+    Result,
+    Settled,
+    Vote,
+    Voted,
+)
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The outcome is on its topic."""
+
+
+class DeadlinePassed(msgspec.Struct, frozen=True):
+    """The time for all votes, or for the whole saga, is over."""
+
+
+class StepSilent(msgspec.Struct, frozen=True):
+    """No answer came within an attempt's timeout. Nobody knows whether it was done."""
+
+    step: str
+    attempt: int
+
+
+class UndoSilent(msgspec.Struct, frozen=True):
+    """No answer came to a compensation within its timeout."""
+
+    step: str
+    attempt: int
+
+
+Event: TypeAlias = Reply | Published | DeadlinePassed | StepSilent | UndoSilent
+
+
+class Kind(StrEnum):
+    """The columns of the machines' tables."""
+
+    VOTED_COMMIT = "voted commit"
+    VOTED_ABORT = "voted abort"
+    VOTED_READ_ONLY = "voted read-only"
+    VOTED_COMMITTED = "voted committed"
+    VOTED_BUSY = "voted busy"
+    SETTLED_COMMITTED = "settled committed"
+    SETTLED_ROLLED_BACK = "settled rolled-back"
+    SETTLED_HAZARD = "settled hazard"
+    INQUIRED = "inquired"
+    STEP_DONE = "step done"
+    STEP_REFUSED = "step refused"
+    STEP_BUSY = "step busy"
+    STEP_FAILED = "step failed"
+    STEP_SILENT = "step silent"
+    UNDO_DONE = "undo done"
+    UNDO_REFUSED = "undo refused"
+    UNDO_BUSY = "undo busy"
+    UNDO_FAILED = "undo failed"
+    UNDO_SILENT = "undo silent"
+    DEADLINE_PASSED = "deadline passed"
+    PUBLISHED = "published"
+
+
+_VOTES = {
+    Vote.COMMIT: Kind.VOTED_COMMIT,
+    Vote.ABORT: Kind.VOTED_ABORT,
+    Vote.READ_ONLY: Kind.VOTED_READ_ONLY,
+    Vote.COMMITTED: Kind.VOTED_COMMITTED,
+    Vote.BUSY: Kind.VOTED_BUSY,
+}
+_ENDS = {
+    End.COMMITTED: Kind.SETTLED_COMMITTED,
+    End.ROLLED_BACK: Kind.SETTLED_ROLLED_BACK,
+    End.HAZARD: Kind.SETTLED_HAZARD,
+}
+_RESULTS = {
+    Result.DONE: Kind.STEP_DONE,
+    Result.REFUSED: Kind.STEP_REFUSED,
+    Result.BUSY: Kind.STEP_BUSY,
+    Result.FAILED: Kind.STEP_FAILED,
+}
+_UNDO_RESULTS = {
+    Result.DONE: Kind.UNDO_DONE,
+    Result.REFUSED: Kind.UNDO_REFUSED,
+    Result.BUSY: Kind.UNDO_BUSY,
+    Result.FAILED: Kind.UNDO_FAILED,
+}
+
+
+def kind(event: Event) -> Kind:
+    """Find an event's column."""
+    match event:
+        case Voted():
+            return _VOTES[event.vote]
+        case Settled():
+            return _ENDS[event.end]
+        case Executed():
+            return _RESULTS[event.result]
+        case Compensated():
+            return _UNDO_RESULTS[event.result]
+        case Inquired():
+            return Kind.INQUIRED
+        case StepSilent():
+            return Kind.STEP_SILENT
+        case UndoSilent():
+            return Kind.UNDO_SILENT
+        case DeadlinePassed():
+            return Kind.DEADLINE_PASSED
+        case Published():
+            return Kind.PUBLISHED

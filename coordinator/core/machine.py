@@ -1,0 +1,102 @@
+"""One door to both machines.
+
+    begin     a start, accepted                → its first transition
+    react     an event                         → a transition
+    wake      time has passed, or a new owner  → a transition with all that is due
+    recover   the log                          → the state it says
+
+A transition holds records to persist and then messages to send, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from coordinator.core import saga, two_phase
+from coordinator.core.events import Event, kind
+from coordinator.core.records import Begun, Entry
+from coordinator.core.saga_state import SagaState
+from coordinator.core.transition import Rules, Summary, Transition
+from coordinator.core.two_phase import TwoPhase
+from sagas.model import AnyDefinition, Saga
+from wire.messages import Inquired, Settled, Voted
+
+State: TypeAlias = TwoPhase | SagaState
+
+
+def begin(gid: str, definition: AnyDefinition, begun: Begun, now_us: int) -> Transition[Any]:
+    """Start a transaction."""
+    state = _born(gid, definition, begun, now_us)
+    machine: Any = _machine(state)
+    first = machine.begin(state, now_us)
+    step = Transition(first.state, (begun, *first.records), first.sends)
+    return machine.dispatch(step, now_us)
+
+
+def react(state: State, event: Event, now_us: int) -> Transition[Any]:
+    """Apply the table's rule for this event, then send what the new state calls for."""
+    machine: Any = _machine(state)
+    rules: Rules = machine.RULES
+    rule = rules.get((state.phase, kind(event)))
+    if rule is None:
+        return Transition(state, dropped=f"{kind(event)} means nothing to a {_kind(state)}")
+    if isinstance(event, Voted | Settled | Inquired) and not _has_branch(state, event.branch):
+        return Transition(state, dropped=f"no branch {event.branch!r}")
+    if rule.act is None:
+        return Transition(state, dropped=rule.reason)
+    step = rule.act(state, event, now_us)
+    return step if step.dropped else machine.dispatch(step, now_us)
+
+
+def wake(state: State, now_us: int) -> Transition[Any]:
+    """Apply all that time has brought, then send what is due and not yet asked."""
+    machine: Any = _machine(state)
+    step: Transition[Any] = Transition(state)
+    for event in tuple(machine.due(state, now_us)):
+        rule = machine.RULES[step.state.phase, kind(event)]
+        if rule.act is not None:
+            brought = rule.act(step.state, event, now_us)
+            step = Transition(brought.state, (*step.records, *brought.records))
+    return machine.dispatch(step, now_us)
+
+
+def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> State:
+    """Replay a transaction's log."""
+    rest = iter(entries)
+    first = next(rest)
+    assert isinstance(first.record, Begun), f"{gid}: the log does not begin with its beginning"
+    state = _born(gid, definition, first.record, first.at_us)
+    for entry in rest:
+        state = state.evolve(entry.record, entry.at_us)
+    return state
+
+
+def wake_at_us(state: State) -> int | None:
+    """Tell when `wake` has something to do, if nothing happens before."""
+    machine: Any = _machine(state)
+    return machine.wake_at_us(state)
+
+
+def summary(state: State) -> Summary:
+    """Tell what the transaction's row shows."""
+    machine: Any = _machine(state)
+    return machine.summary(state)
+
+
+def _born(gid: str, definition: AnyDefinition, begun: Begun, at_us: int) -> State:
+    if isinstance(definition, Saga):
+        return SagaState.born(gid, definition, begun, at_us)
+    return TwoPhase.born(gid, definition, begun, at_us)
+
+
+def _machine(state: State) -> Any:
+    return saga if isinstance(state, SagaState) else two_phase
+
+
+def _kind(state: State) -> str:
+    return "saga" if isinstance(state, SagaState) else "atomic transaction"
+
+
+def _has_branch(state: State, branch: str) -> bool:
+    return isinstance(state, TwoPhase) and branch in state.definition.branches

@@ -1,0 +1,348 @@
+"""Sagas going forward, and the table of both directions.
+
+A step runs once everything it needs is done. What a participant answers
+becomes a fact; what is sent follows from the facts. Before the pivot a saga
+that cannot go on goes back; after it, it goes forward or waits for a person.
+
+After Garcia-Molina, Salem: Sagas (1987). Nothing here awaits, reads a clock,
+or logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from msgspec import structs
+
+from coordinator.core import compensation
+from coordinator.core.events import DeadlinePassed, Event, Kind, Published, StepSilent, UndoSilent
+from coordinator.core.records import (
+    AttemptFailed,
+    Closed,
+    CompensationBegan,
+    Ended,
+    Outcome,
+    Parked,
+    StepDeferred,
+    StepDone,
+    StepRefused,
+    Unanswered,
+)
+from coordinator.core.saga_state import Phase, SagaState, StepPhase, StepState
+from coordinator.core.transition import (
+    Send,
+    Status,
+    Summary,
+    Transition,
+    drop,
+    fraction,
+    on,
+    table,
+)
+from sagas.model import EvaluationFailed, Step
+from wire.messages import Execute, Executed, Json
+from wire.messages import Outcome as OutcomeMessage
+
+Move: TypeAlias = Transition[SagaState]
+
+
+# ── answers to a step ────────────────────────────────────────────────────────
+
+
+def step_done(saga: SagaState, event: Executed, now_us: int) -> Move:
+    """Keep the result; close once all steps are done."""
+    if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
+        return stale
+    done = StepDone(step=event.step, attempt=event.attempt, data=event.data)
+    move = Transition(saga).remember(done, now_us)
+    if any(state.phase is not StepPhase.DONE for state in move.state.steps.values()):
+        return move
+    output, complaint = _output(move.state)
+    closed = Closed(outcome=Outcome.COMMITTED, output=output, reason=complaint)
+    return move.remember(closed, now_us)
+
+
+def step_refused(saga: SagaState, event: Executed, now_us: int) -> Move:
+    """A business no: the step has no effect, so those before it are undone."""
+    if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
+        return stale
+    return refuse(Transition(saga), event.step, event.attempt, event.reason, now_us)
+
+
+def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
+    """Not now. The attempt does not count, but the deadline stands."""
+    if (stale := _stale(saga, event.step, event.attempt)) is not None:
+        return stale
+    step, state = saga.definition.steps[event.step], saga.steps[event.step]
+    jitter = fraction(saga.gid, event.step, state.deferrals)
+    pause = step.retry.pause_us(state.deferrals + 1, (1 + jitter) / 2)
+    record = StepDeferred(
+        step=event.step,
+        attempt=event.attempt,
+        reason=event.reason or "busy",
+        retry_at_us=now_us + pause,
+    )
+    return Transition(saga).remember(record, now_us)
+
+
+def step_failed(saga: SagaState, event: Executed, now_us: int) -> Move:
+    """A technical fault: try again, or go back."""
+    return _attempt_failed(saga, event, Unanswered.FAILED, event.reason or "failed", now_us)
+
+
+def step_silent(saga: SagaState, event: StepSilent, now_us: int) -> Move:
+    """No answer: unknown. Attempts share one effect, so trying again is safe."""
+    timeout_s = saga.definition.steps[event.step].timeout_us / 1e6
+    reason = f"no answer within {timeout_s:g} s"
+    return _attempt_failed(saga, event, Unanswered.SILENT, reason, now_us)
+
+
+def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Move:
+    """Too late to go on: back before the pivot, to a person after it."""
+    reason = f"not done within its deadline of {saga.definition.deadline_us / 1e6:g} s"
+    return _turn_back_or_park(Transition(saga), reason, now_us)
+
+
+def _attempt_failed(
+    saga: SagaState, event: Executed | StepSilent, why: Unanswered, reason: str, now_us: int
+) -> Move:
+    if (stale := _stale(saga, event.step, event.attempt)) is not None:
+        return stale
+    step = saga.definition.steps[event.step]
+    failed = AttemptFailed(step=step.name, attempt=event.attempt, why=why, reason=reason)
+    if event.attempt < step.retry.attempts:
+        pause = step.retry.pause_us(event.attempt, fraction(saga.gid, step.name, event.attempt))
+        retried = structs.replace(failed, retry_at_us=now_us + pause)
+        return Transition(saga).remember(retried, now_us)
+    move = Transition(saga).remember(failed, now_us)
+    told = f"{step.name}: {reason}, and no attempt is left of {step.retry.attempts}"
+    if step.pivot:
+        # It has no undo, and nobody knows whether it was done: never guess.
+        return move.remember(Parked(reason=f"{told}; it is the pivot"), now_us)
+    return _turn_back_or_park(move, told, now_us)
+
+
+def refuse(move: Move, step: str, attempt: int, reason: str, now_us: int) -> Move:
+    """Record a business no, and turn."""
+    refused = StepRefused(step=step, attempt=attempt, reason=reason)
+    move = move.remember(refused, now_us)
+    return _turn_back_or_park(move, f"{step}: {reason or 'refused'}", now_us)
+
+
+def _turn_back_or_park(move: Move, reason: str, now_us: int) -> Move:
+    if move.state.past_pivot:
+        parked = Parked(reason=f"{reason}; past the pivot there is no way back")
+        return move.remember(parked, now_us)
+    move = move.remember(CompensationBegan(reason=reason), now_us)
+    return compensation.close_if_undone(move, now_us)
+
+
+def _stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:
+    """Refuse an answer to what is not being asked.
+
+    An attempt's answer is final if it is final for all of them, since they
+    share one effect; otherwise only the present attempt counts.
+    """
+    state = saga.steps.get(step)
+    if state is None:
+        return Transition(saga, dropped=f"no step {step!r} in {saga.definition.name}")
+    if state.phase is not StepPhase.RUNNING:
+        return Transition(saga, dropped=f"step {step} is {state.phase} already")
+    if attempt > state.attempt or (attempt < state.attempt and not any_attempt):
+        return Transition(saga, dropped=f"step {step} is at attempt {state.attempt}")
+    return None
+
+
+# ── the end ──────────────────────────────────────────────────────────────────
+
+
+def outcome_told(saga: SagaState, _event: Published, now_us: int) -> Move:
+    """The outcome is on its topic: nothing is left to do."""
+    return Transition(replace(saga, told=True)).remember(Ended(), now_us)
+
+
+def parking_told(saga: SagaState, _event: Published, _now_us: int) -> Move:
+    """Everyone knows that it waits for a person."""
+    return Transition(replace(saga, told=True))
+
+
+# ── what must be sent, and when to look again ────────────────────────────────
+
+
+def begin(saga: SagaState, _now_us: int) -> Move:
+    """Nothing to check: what cannot be asked for is refused when it is its turn."""
+    return Transition(saga)
+
+
+def dispatch(move: Move, now_us: int) -> Move:
+    """Add the messages that the state calls for and that are due."""
+    while (ready := next(_unasked(move.state, now_us), None)) is not None:
+        step, state = ready
+        if state.phase is StepPhase.UNDOING:
+            move = compensation.ask(move, step, state, scope(move.state), now_us)
+        else:
+            move = _ask(move, step, state, now_us)
+    saga = move.state
+    if saga.outcome is not None and saga.phase is not Phase.ENDED and not saga.telling:
+        move = replace(
+            move,
+            state=replace(saga, telling=True),
+            sends=(*move.sends, _outcome(saga, saga.outcome)),
+        )
+    return move
+
+
+def _unasked(saga: SagaState, now_us: int) -> Iterator[tuple[Step, StepState]]:
+    for step, state in _asking(saga):
+        if state.since_us <= now_us and not _is_asked(saga, step, state):
+            yield step, state
+
+
+def _asking(saga: SagaState) -> Iterator[tuple[Step, StepState]]:
+    """Yield the steps of which an answer is wanted."""
+    if saga.phase is Phase.RUNNING:
+        yield from saga.in_phase(StepPhase.RUNNING)
+    elif saga.phase is Phase.COMPENSATING:
+        yield from saga.in_phase(StepPhase.UNDOING)
+
+
+def _is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
+    return saga.asked.get(step.name) == (state.phase, state.attempt, state.since_us)
+
+
+def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
+    values = scope(move.state)
+    try:
+        data = step.data(values)
+        key = move.state.gid if step.key is None else str(step.key(values))
+    except EvaluationFailed as error:
+        return refuse(move, step.name, state.attempt, str(error), now_us)
+    execute = Execute(
+        gid=move.state.gid,
+        step=step.name,
+        attempt=state.attempt,
+        command=step.call.command,
+        data=data,
+    )
+    send = Send(step.call.participant, execute, key, state.since_us + step.timeout_us)
+    return compensation.asked(move, step, state, send)
+
+
+def wake_at_us(saga: SagaState) -> int | None:
+    """Tell when time alone will next change something."""
+    times = [
+        state.since_us + timeout_us(step, state) if _is_asked(saga, step, state) else state.since_us
+        for step, state in _asking(saga)
+    ]
+    if _deadline_counts(saga):
+        times.append(saga.deadline_us)
+    return min(times, default=None)
+
+
+def due(saga: SagaState, now_us: int) -> Iterator[Event]:
+    """Tell what time has brought."""
+    if _deadline_counts(saga) and saga.deadline_us <= now_us:
+        yield DeadlinePassed()
+    for step, state in _asking(saga):
+        if state.since_us + timeout_us(step, state) <= now_us:
+            silent = UndoSilent if state.phase is StepPhase.UNDOING else StepSilent
+            yield silent(step.name, state.attempt)
+
+
+def timeout_us(step: Step, state: StepState) -> int:
+    """Tell how long an answer is waited for."""
+    undoing = state.phase is StepPhase.UNDOING and step.undo is not None
+    return step.undo.timeout_us if undoing and step.undo else step.timeout_us
+
+
+def _deadline_counts(saga: SagaState) -> bool:
+    """The deadline does not interrupt a pivot, whose outcome decides the direction."""
+    if saga.phase is not Phase.RUNNING:
+        return False
+    pivot = saga.definition.pivot
+    return pivot is None or saga.steps[pivot.name].phase is not StepPhase.RUNNING
+
+
+def summary(saga: SagaState) -> Summary:
+    """Tell what the transaction's row shows."""
+    match saga.phase:
+        case Phase.ENDED:
+            return Summary(Status.ENDED, saga.outcome, active=False)
+        case Phase.PARKED:
+            return Summary(Status.PARKED, saga.outcome, active=not saga.told)
+        case _:
+            return Summary(Status.OPEN, None, active=True)
+
+
+def scope(saga: SagaState) -> Mapping[str, Any]:
+    """What this saga's expressions may name."""
+    return {
+        "input": saga.begun.input,
+        "steps": {name: state.data for name, state in saga.steps.items()},
+        "txn": {
+            "gid": saga.gid,
+            "key": saga.begun.key,
+            "definition": saga.begun.name,
+            "version": saga.begun.version,
+        },
+    }
+
+
+def _outcome(saga: SagaState, outcome: Outcome) -> Send:
+    message = OutcomeMessage(
+        gid=saga.gid,
+        definition=saga.begun.name,
+        version=saga.begun.version,
+        key=saga.begun.key,
+        outcome=outcome,
+        output=saga.output,
+        reason=saga.reason,
+    )
+    return Send(None, message, saga.begun.key)
+
+
+def _output(saga: SagaState) -> tuple[Json, str]:
+    """Evaluate the output; the steps are done whether or not it has a value."""
+    if saga.definition.output is None:
+        return None, ""
+    try:
+        return saga.definition.output(scope(saga)), ""
+    except EvaluationFailed as error:
+        return None, f"output: {error}"
+
+
+# ── the table ────────────────────────────────────────────────────────────────
+
+_STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
+_UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
+KINDS: Final = (*_STEP, *_UNDO, Kind.DEADLINE_PASSED, Kind.PUBLISHED)
+_P = Phase
+
+RULES: Final = table(
+    Phase,
+    KINDS,
+    on(_P.RUNNING, Kind.STEP_DONE, step_done, "its result is kept; what needed it may start"),
+    on(_P.RUNNING, Kind.STEP_REFUSED, step_refused, "a business no: back, or past the pivot, park"),
+    on(_P.RUNNING, Kind.STEP_BUSY, step_busy, "asked again later; costs no attempt"),
+    on(_P.RUNNING, Kind.STEP_FAILED, step_failed, "tried again while attempts are left"),
+    on(_P.RUNNING, Kind.STEP_SILENT, step_silent, "unknown: tried again while attempts are left"),
+    on(_P.RUNNING, Kind.DEADLINE_PASSED, deadline_passed, "back, or past the pivot, park"),
+    drop(_P.RUNNING, _UNDO, "nothing is being undone"),
+    drop(_P.RUNNING, Kind.PUBLISHED, "there is no outcome yet"),
+    on(_P.COMPENSATING, Kind.UNDO_DONE, compensation.undone, "what it was built on may follow"),
+    on(_P.COMPENSATING, Kind.UNDO_FAILED, compensation.failed, "tried again, then parked"),
+    on(_P.COMPENSATING, Kind.UNDO_BUSY, compensation.failed, "no deadline here: it costs one"),
+    on(_P.COMPENSATING, Kind.UNDO_SILENT, compensation.silent, "tried again, then parked"),
+    on(_P.COMPENSATING, Kind.UNDO_REFUSED, compensation.refused, "an undo has no no: parked"),
+    drop(_P.COMPENSATING, _STEP, "late: its undo is on the way and finds what is there"),
+    drop(_P.COMPENSATING, Kind.DEADLINE_PASSED, "going back has no deadline"),
+    drop(_P.COMPENSATING, Kind.PUBLISHED, "there is no outcome yet"),
+    on(_P.CLOSED, Kind.PUBLISHED, outcome_told, "everyone knows: the end"),
+    on(_P.PARKED, Kind.PUBLISHED, parking_told, "everyone knows that it waits"),
+    drop(_P.ENDED, Kind.PUBLISHED, "told already"),
+    drop((_P.CLOSED, _P.ENDED), (*_STEP, *_UNDO), "repeated: the outcome stands"),
+    drop(_P.PARKED, (*_STEP, *_UNDO), "a person decides; the participant remembers its answer"),
+    drop((_P.CLOSED, _P.PARKED, _P.ENDED), Kind.DEADLINE_PASSED, "the outcome stands"),
+)

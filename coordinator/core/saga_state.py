@@ -1,0 +1,204 @@
+"""What is known of a saga, and how each fact changes it.
+
+Nothing here decides: `evolve` only lets a record become true. A step's
+attempt begins at the time of the record that made it ready, so its timeout
+survives any number of crashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from coordinator.core.records import (
+    AnyRecord,
+    AttemptFailed,
+    Begun,
+    Closed,
+    CompensationBegan,
+    Ended,
+    Outcome,
+    Parked,
+    StepDeferred,
+    StepDone,
+    StepRefused,
+    StepUndone,
+    UndoFailed,
+)
+from sagas.model import Saga, Step
+from wire.messages import Json
+
+
+class Phase(StrEnum):
+    """Where a saga stands."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    CLOSED = "closed"  # the outcome stands; it is being told
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+class StepPhase(StrEnum):
+    """Where a step stands."""
+
+    WAITING = "waiting"  # for the steps it needs
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    EXHAUSTED = "exhausted"  # no attempt is left; whether it was done is unknown
+    STANDING = "standing"  # the definition says why its effect may stand
+    TO_UNDO = "to undo"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    STUCK = "stuck"  # no attempt of the undo is left
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """One step: the attempt it is at, since when, and what it returned."""
+
+    phase: StepPhase = StepPhase.WAITING
+    attempt: int = 0
+    since_us: int = 0
+    deferrals: int = 0
+    data: Json = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SagaState:
+    """A saga. All but the last group is what the log says; the rest a new owner forgets."""
+
+    gid: str
+    definition: Saga
+    begun: Begun
+    began_us: int
+    phase: Phase
+    steps: Mapping[str, StepState]
+    outcome: Outcome | None = None
+    output: Json = None
+    reason: str = ""
+
+    asked: Mapping[str, tuple[StepPhase, int, int]] = field(
+        default_factory=dict[str, tuple[StepPhase, int, int]], compare=False
+    )
+    """For each step, what was last sent: phase, attempt, and since when it was due."""
+    telling: bool = field(default=False, compare=False)
+    told: bool = field(default=False, compare=False)
+
+    @classmethod
+    def born(cls, gid: str, definition: Saga, begun: Begun, at_us: int) -> SagaState:
+        """Return the state that the first record makes: what needs nothing may start."""
+        steps = {
+            name: StepState() if step.needs else StepState(StepPhase.RUNNING, 1, at_us)
+            for name, step in definition.steps.items()
+        }
+        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps)
+
+    @property
+    def deadline_us(self) -> int:
+        return self.began_us + self.definition.deadline_us
+
+    @property
+    def past_pivot(self) -> bool:
+        """From here the saga can only go forward."""
+        pivot = self.definition.pivot
+        return pivot is not None and self.steps[pivot.name].phase is StepPhase.DONE
+
+    def in_phase(self, *phases: StepPhase) -> Iterator[tuple[Step, StepState]]:
+        """Yield the steps that stand there, in the definition's order."""
+        for name, state in self.steps.items():
+            if state.phase in phases:
+                yield self.definition.steps[name], state
+
+    def evolve(self, record: AnyRecord, at_us: int) -> SagaState:
+        """Return the state in which the record is true."""
+        match record:
+            case StepDone():
+                return self._step_done(record, at_us)
+            case StepRefused():
+                return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
+            case StepDeferred():
+                return self._set(
+                    record.step,
+                    since_us=record.retry_at_us,
+                    deferrals=self.steps[record.step].deferrals + 1,
+                    reason=record.reason,
+                )
+            case AttemptFailed() | UndoFailed():
+                return self._attempt_failed(record)
+            case CompensationBegan():
+                return self._turned_back(record, at_us)
+            case StepUndone():
+                return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
+            case Parked():
+                return replace(
+                    self, phase=Phase.PARKED, outcome=record.outcome, reason=record.reason
+                )
+            case Closed():
+                return replace(
+                    self,
+                    phase=Phase.CLOSED,
+                    outcome=record.outcome,
+                    output=record.output,
+                    reason=record.reason or self.reason,
+                )
+            case Ended():
+                return replace(self, phase=Phase.ENDED)
+            case _:
+                raise AssertionError(f"{self.gid}: {record!r} is no fact of a saga")
+
+    def _set(self, step: str, **changes: Any) -> SagaState:
+        return replace(self, steps={**self.steps, step: replace(self.steps[step], **changes)})
+
+    def _step_done(self, record: StepDone, at_us: int) -> SagaState:
+        steps = dict(self.steps)
+        steps[record.step] = replace(
+            steps[record.step], phase=StepPhase.DONE, data=record.data, reason=""
+        )
+        for name in self.definition.dependents[record.step]:
+            needs = self.definition.steps[name].needs
+            if all(steps[need].phase is StepPhase.DONE for need in needs):
+                steps[name] = StepState(StepPhase.RUNNING, 1, at_us)
+        return replace(self, steps=steps)
+
+    def _attempt_failed(self, record: AttemptFailed | UndoFailed) -> SagaState:
+        if record.retry_at_us is None:
+            last = StepPhase.STUCK if isinstance(record, UndoFailed) else StepPhase.EXHAUSTED
+            return self._set(record.step, phase=last, reason=record.reason)
+        return self._set(
+            record.step,
+            attempt=record.attempt + 1,
+            since_us=record.retry_at_us,
+            reason=record.reason,
+        )
+
+    def _turned_back(self, record: CompensationBegan, at_us: int) -> SagaState:
+        """Whatever was asked for is undone, also where nobody knows whether it was done."""
+        steps = dict(self.steps)
+        happened = (StepPhase.RUNNING, StepPhase.DONE, StepPhase.EXHAUSTED)
+        for step, state in self.in_phase(*happened):
+            phase = StepPhase.STANDING if step.undo is None else StepPhase.TO_UNDO
+            steps[step.name] = replace(state, phase=phase)
+        turned = replace(self, phase=Phase.COMPENSATING, steps=steps, reason=record.reason)
+        return turned.promoted(at_us)
+
+    def promoted(self, at_us: int) -> SagaState:
+        """Let those be undone which nothing that still stands was built on."""
+        steps = dict(self.steps)
+        for step, state in self.in_phase(StepPhase.TO_UNDO):
+            if not self._stands_above(step.name):
+                steps[step.name] = replace(
+                    state, phase=StepPhase.UNDOING, attempt=1, since_us=at_us, deferrals=0
+                )
+        return replace(self, steps=steps)
+
+    def _stands_above(self, step: str) -> bool:
+        pending = (StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)
+        return any(
+            self.steps[name].phase in pending or self._stands_above(name)
+            for name in self.definition.dependents[step]
+        )

@@ -1,0 +1,137 @@
+"""The answer to an event, and the tables that give it.
+
+A table is data: (phase, kind of event) → rule, each with a reason in one
+line. Every pair is there, "drop" included, and `table()` refuses one that
+forgets a pair; docs/state-tables.md is generated from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from coordinator.core.events import Kind
+from coordinator.core.records import AnyRecord, Outcome
+from wire.messages import AnyMessage
+
+
+class Status(StrEnum):
+    """What the transaction's row says."""
+
+    OPEN = "open"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+class Send(NamedTuple):
+    """A message that must leave, after the records before it are durable.
+
+    ``participant`` is None for the outcome, which is for anyone. ``key`` is
+    the Kafka key.
+    """
+
+    participant: str | None
+    message: AnyMessage
+    key: str
+    deadline_us: int | None = None
+
+
+class Summary(NamedTuple):
+    """What the transaction's row shows of its state. Inactive ones need no owner's memory."""
+
+    status: Status
+    outcome: Outcome | None
+    active: bool
+
+
+class MachineState(Protocol):
+    """What both machines' states can do."""
+
+    @property
+    def gid(self) -> str: ...
+
+    @property
+    def phase(self) -> StrEnum: ...
+
+    def evolve(self, record: AnyRecord, at_us: int, /) -> Any:
+        """Return the state in which the record is true: the only durable change there is."""
+        ...
+
+
+S = TypeVar("S", bound=MachineState)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition(Generic[S]):
+    """What an event leads to: a state, records to persist, and then messages to send."""
+
+    state: S
+    records: tuple[AnyRecord, ...] = ()
+    sends: tuple[Send, ...] = ()
+    dropped: str = ""
+
+    def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:
+        """Add a fact. The log and the state cannot differ, since both come from here."""
+        state: S = self.state.evolve(record, now_us)
+        return replace(self, state=state, records=(*self.records, record))
+
+    def noting(self, state: S) -> Transition[S]:
+        """Change what need not survive a crash."""
+        return replace(self, state=state)
+
+
+Act = Callable[[S, Any, int], Transition[S]]
+
+
+class Rule(NamedTuple):
+    """What to do in one phase about one kind of event, and why."""
+
+    act: Act[Any] | None
+    reason: str
+
+
+Rules = Mapping[tuple[StrEnum, Kind], Rule]
+
+
+def on(phase: StrEnum, kind: Kind, act: Act[Any], reason: str) -> dict[tuple[StrEnum, Kind], Rule]:
+    """Make the row of an event that matters in this phase."""
+    return {(phase, kind): Rule(act, reason)}
+
+
+def drop(
+    phases: StrEnum | Iterable[StrEnum], kinds: Kind | Iterable[Kind], reason: str
+) -> dict[tuple[StrEnum, Kind], Rule]:
+    """Make the rows of events that change nothing in these phases."""
+    some = (phases,) if isinstance(phases, StrEnum) else tuple(phases)
+    these = (kinds,) if isinstance(kinds, Kind) else tuple(kinds)
+    return {(phase, kind): Rule(None, reason) for phase in some for kind in these}
+
+
+def table(
+    phases: type[StrEnum], kinds: Iterable[Kind], *rows: dict[tuple[StrEnum, Kind], Rule]
+) -> Rules:
+    """Join rows to a table.
+
+    Raises:
+        ValueError: a pair is missing, or said twice.
+
+    """
+    joined: dict[tuple[StrEnum, Kind], Rule] = {}
+    for row in rows:
+        twice = joined.keys() & row.keys()
+        if twice:
+            raise ValueError(f"said twice: {sorted(map(str, twice))}")
+        joined |= row
+    wanted = {(phase, kind) for phase in phases for kind in kinds}
+    if wanted != joined.keys():
+        raise ValueError(f"not said: {sorted(map(str, wanted - joined.keys()))}")
+    return joined
+
+
+def fraction(*names: object) -> float:
+    """Draw a number in [0, 1) that is the same for the same names: jitter without chance."""
+    digest = hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32
