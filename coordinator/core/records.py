@@ -47,14 +47,19 @@ class Unanswered(StrEnum):
 
 
 class Begun(Record, frozen=True, kw_only=True, tag="begun"):
-    """It exists. ``definition`` is the hash of the source that it will follow to its end."""
+    """It exists. ``definition`` is the hash of the source that it will follow to its end.
+
+    ``traceparent`` is its root span, ``parent_span`` the span that caused it,
+    both of the W3C trace context.
+    """
 
     definition: str
     name: str
     version: int
     key: str
     input: dict[str, Json]
-    traceparent: str
+    traceparent: str = ""
+    parent_span: str = ""
 
 
 class Decided(Record, frozen=True, kw_only=True, tag="decided"):

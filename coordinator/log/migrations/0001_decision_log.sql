@@ -1,0 +1,70 @@
+-- The decision log of one store.
+
+-- What was fixed when the log was created. Names carry all three.
+CREATE TABLE twofold.cluster (
+    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    name       text    NOT NULL CHECK (name ~ '^[a-z0-9-]{1,24}$'),
+    shards     integer NOT NULL CHECK (shards BETWEEN 1 AND 10000),
+    generation integer NOT NULL DEFAULT 1
+);
+
+-- The fence. Whoever writes for a shard updates its row under its own epoch,
+-- in the same statement: room on the page keeps that update cheap.
+CREATE TABLE twofold.shard (
+    id              integer PRIMARY KEY,
+    epoch           bigint  NOT NULL DEFAULT 0,
+    requests_offset bigint  NOT NULL DEFAULT 0,
+    replies_offset  bigint  NOT NULL DEFAULT 0
+) WITH (fillfactor = 20);
+
+-- Hints: who should try to own what. They decide nothing about a write.
+CREATE TABLE twofold.lease (
+    shard integer PRIMARY KEY REFERENCES twofold.shard,
+    owner text        NOT NULL,
+    until timestamptz NOT NULL
+) WITH (fillfactor = 20);
+
+CREATE TABLE twofold.replica (
+    id        text PRIMARY KEY,
+    started   timestamptz NOT NULL DEFAULT now(),
+    heartbeat timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 20);
+
+-- A published definition never changes.
+CREATE TABLE twofold.definition (
+    hash         text PRIMARY KEY,
+    name         text        NOT NULL,
+    version      integer     NOT NULL,
+    source       text        NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (name, version)
+);
+
+-- An index of the log: written when a transaction begins, is parked, and ends.
+CREATE TABLE twofold.transaction (
+    gid        text PRIMARY KEY,
+    shard      integer     NOT NULL,
+    name       text        NOT NULL,
+    definition text        NOT NULL,
+    start_key  text        NOT NULL,
+    input_hash text        NOT NULL,
+    status     text        NOT NULL,
+    outcome    text,
+    active     boolean     NOT NULL,
+    began_at   timestamptz NOT NULL,
+    changed_at timestamptz NOT NULL,
+    UNIQUE (name, start_key)
+);
+-- What a new owner must load.
+CREATE INDEX transaction_active ON twofold.transaction (shard) WHERE active;
+-- What a person must look at.
+CREATE INDEX transaction_parked ON twofold.transaction (changed_at) WHERE status = 'parked';
+
+-- The truth: append-only, and its key is the second fence.
+CREATE TABLE twofold.decision_log (
+    gid    text        NOT NULL,
+    seq    integer     NOT NULL,
+    at     timestamptz NOT NULL,
+    record json        NOT NULL,
+    PRIMARY KEY (gid, seq)
+);

@@ -1,0 +1,188 @@
+"""What a decision log can do.
+
+Two things keep it right:
+
+`persist` takes a whole batch or nothing of it, shard by shard: whatever a
+batch holds for a shard is written only together with the advance of the
+shard's offsets, and only under the epoch that the owner took. That update is
+the fence: no row, no batch.
+
+`claim` raises the epoch, and from its return on no lower epoch can write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from coordinator.core.records import Decision, Entry, Outcome
+from coordinator.core.transition import Status
+from wire.messages import Json
+
+
+class LogUnavailable(Exception):
+    """The log could not be reached, or a write's fate is unknown.
+
+    Whoever was writing must drop its shards and claim them again: the new
+    epoch waits for whatever is still running, and then sees what became of it.
+    """
+
+
+class Position(NamedTuple):
+    """A shard as one owner holds it: the epoch, and the next offsets to read."""
+
+    shard: int
+    epoch: int
+    requests_offset: int
+    replies_offset: int
+
+
+class Row(NamedTuple):
+    """A transaction as it begins: what is searched for, beside the log's records."""
+
+    gid: str
+    shard: int
+    name: str
+    definition: str
+    key: str
+    input_hash: str
+    began_us: int
+    status: Status
+    outcome: Outcome | None
+    active: bool
+
+
+class Change(NamedTuple):
+    """A transaction's row, as its state now shows it."""
+
+    gid: str
+    shard: int
+    status: Status
+    outcome: Outcome | None
+    active: bool
+    at_us: int
+
+
+class Batch(NamedTuple):
+    """All that one turn of the engine wants to remember."""
+
+    positions: Sequence[Position]
+    begun: Sequence[Row]
+    entries: Sequence[tuple[int, Entry]]
+    """Each with its shard."""
+    changes: Sequence[Change]
+
+
+class KnownStart(NamedTuple):
+    """A start that was accepted before."""
+
+    gid: str
+    input_hash: str
+
+
+class StoredDefinition(NamedTuple):
+    """A published definition."""
+
+    hash: str
+    name: str
+    version: int
+    source: str
+
+
+class VersionTaken(Exception):
+    """A version is published once, with one text, and this was another."""
+
+
+class Census(NamedTuple):
+    """Who is there, at one moment of the log's own clock."""
+
+    now_us: int
+    replicas: tuple[str, ...]
+    mine: frozenset[int]
+    free: frozenset[int]
+
+
+class ClusterFacts(NamedTuple):
+    """What was fixed when the log was created."""
+
+    name: str
+    shards: int
+    generation: int
+
+
+class DecisionLog(Protocol):
+    """One store of the decision log. Every method may raise LogUnavailable."""
+
+    async def facts(self) -> ClusterFacts:
+        """Tell what this log is."""
+        ...
+
+    async def persist(self, batch: Batch) -> frozenset[int]:
+        """Write the batch durably; return the shards for which it counted."""
+        ...
+
+    async def census(self, replica: str, lease_us: int) -> Census:
+        """Say "I live", renew the leases held, and look around."""
+        ...
+
+    async def claim(
+        self, replica: str, shards: Collection[int], lease_us: int
+    ) -> Sequence[Position]:
+        """Take the shards that are free or expired: lease, then the next epoch."""
+        ...
+
+    async def release(self, replica: str, shards: Collection[int]) -> None:
+        """Give shards back, and wake those who may want them."""
+        ...
+
+    async def leave(self, replica: str) -> None:
+        """Give everything back, and be forgotten."""
+        ...
+
+    async def active(self, shards: Collection[int]) -> Sequence[Entry]:
+        """Return the records of all transactions that need an owner, in order of gid and seq."""
+        ...
+
+    async def known_starts(
+        self, starts: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], KnownStart]:
+        """Find the starts, by (definition name, key), that were accepted before."""
+        ...
+
+    async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
+        """Tell what was decided, for those that exist; None where nothing is yet."""
+        ...
+
+    async def publish(self, definition: StoredDefinition) -> bool:
+        """Store a definition; False if it was there. Raises VersionTaken."""
+        ...
+
+    async def definitions(self) -> Sequence[StoredDefinition]:
+        """Return all definitions ever published."""
+        ...
+
+
+class TransactionView(NamedTuple):
+    """A transaction as `list` shows it."""
+
+    gid: str
+    name: str
+    version: int
+    key: str
+    shard: int
+    status: Status
+    outcome: Outcome | None
+    reason: str
+    began_us: int
+    ended_us: int | None
+
+
+class TransactionDetail(NamedTuple):
+    """A transaction as `show` shows it."""
+
+    view: TransactionView
+    definition: StoredDefinition
+    entries: Sequence[Entry]
+
+
+JsonObject = dict[str, Json]
