@@ -178,3 +178,26 @@ def _from_rfc3339(text: bytes | None) -> int | None:
         raise Unreadable(f"ce_expirytime has no time zone: {text!r}")
     whole = at.replace(microsecond=0)
     return int(whole.timestamp()) * 1_000_000 + at.microsecond
+
+
+def bury(
+    *,
+    grave: str,
+    origin: str,
+    reason: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Iterable[tuple[str, bytes]],
+) -> Record:
+    """Write a record that cannot be read to the dead-letter topic: as it came, and why.
+
+    ``origin`` is topic/partition/offset. A body beyond the limit is cut, since
+    the topic would refuse it; the origin still leads to the whole.
+    """
+    cut = value[:MAX_BODY_BYTES] if value is not None else None
+    said = [
+        *((name, text) for name, text in headers if not name.startswith("twofold-")),
+        ("twofold-reason", reason.encode()[:2000]),
+        ("twofold-origin", origin.encode()),
+    ]
+    return Record(grave, key, cut, said)

@@ -65,6 +65,7 @@ class Producer:
             acks="all",
             enable_idempotence=True,
             linger_ms=0,
+            max_batch_size=256 * 1024,
             max_request_size=MAX_BODY_BYTES + 100_000,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )

@@ -2,8 +2,9 @@
 
     begin     a start, accepted                → its first transition
     react     an event                         → a transition
-    wake      time has passed, or a new owner  → a transition with all that is due
+    wake      time has passed                  → a transition with all that is due
     recover   the log                          → the state it says
+    resume    a recovered state                → a transition with all that is outstanding
 
 A transition holds records to persist and then messages to send, in this order.
 """
@@ -59,6 +60,12 @@ def wake(state: State, now_us: int) -> Transition[Any]:
             brought = rule.act(step.state, event, now_us)
             step = Transition(brought.state, (*step.records, *brought.records))
     return machine.dispatch(step, now_us)
+
+
+def resume(state: State, now_us: int) -> Transition[Any]:
+    """Send what the state calls for: all that is outstanding, if the state was just recovered."""
+    machine: Any = _machine(state)
+    return machine.dispatch(Transition(state), now_us)
 
 
 def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> State:

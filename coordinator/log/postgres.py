@@ -8,6 +8,7 @@ so the only answers to a lost connection are a new epoch and a fresh look.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -208,6 +209,16 @@ class PostgresLog:
                 raise LogUnavailable(f"{setting} is off: decisions would not survive a crash")
         if await self._pool.fetchval("SELECT to_regclass('twofold.decision_log')") is None:
             raise LogUnavailable("this database has no decision log: run `twofold migrate`")
+
+    @_unguessed
+    async def ring_on_release(self, bell: asyncio.Event) -> None:
+        """Set the event whenever somebody gives shards back. A lost ring costs one beat."""
+        connection = await self._pool.acquire()
+
+        def ring(*_: object) -> None:
+            bell.set()
+
+        await connection.add_listener(RELEASED, ring)
 
     @_unguessed
     async def facts(self) -> ClusterFacts:

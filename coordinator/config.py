@@ -1,0 +1,85 @@
+"""Settings: defaults, then a TOML file, then the environment.
+
+    TWOFOLD_KAFKA__BOOTSTRAP=kafka:9092
+    TWOFOLD_LOG__DSN=postgresql://twofold@db/twofold
+
+Two underscores step into a section. Every setting has a default that suits a
+laptop; `twofold config` shows what is in force.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE_ENV = "TWOFOLD_CONFIG"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(_Section):
+    """Where messages travel."""
+
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port, several with commas")
+    prefix: str = Field("twofold", description="first part of the names of our own topics")
+    replication: int = Field(1, ge=1, le=10, description="copies of each topic that we create")
+
+
+class Log(_Section):
+    """Where decisions are kept."""
+
+    dsn: str = Field(
+        "postgresql://postgres@127.0.0.1:5432/twofold", description="a Postgres database"
+    )
+    cluster: str = Field(
+        "main", pattern=r"^[a-z0-9-]{1,24}$", description="name of this log, in every gid"
+    )
+    shards: int = Field(8, ge=1, le=10_000, description="fixed when the log is created")
+
+
+class Traces(_Section):
+    """What is seen of it. Where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT."""
+
+    per_second: float = Field(
+        50.0, ge=0, description="traces a second that are begun here and kept; bad ends always are"
+    )
+
+
+class Config(BaseSettings):
+    """All settings of a coordinator."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TWOFOLD_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+    file: ClassVar[Path | None] = None
+
+    kafka: Kafka = Kafka()  # pyright: ignore[reportCallIssue]  # all fields have defaults
+    log: Log = Log()  # pyright: ignore[reportCallIssue]
+    traces: Traces = Traces()  # pyright: ignore[reportCallIssue]
+    definitions: tuple[Path, ...] = Field(
+        (), description="files and folders whose definitions are published at the start"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let a call beat the environment, and the environment beat the file."""
+        del dotenv_settings, file_secret_settings
+        toml = TomlConfigSettingsSource(settings_cls, cls.file) if cls.file else None
+        return (init_settings, env_settings, *([toml] if toml else []))

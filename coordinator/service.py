@@ -1,0 +1,180 @@
+"""One coordinator process: an engine, its ownership of shards, and triggers.
+
+A tenure is the time from claiming shards to giving them back. When the log
+or Kafka is lost, the tenure ends as it stands and another begins: there is
+one way to recover, and a restart takes it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from coordinator.clock import LogClock
+from coordinator.config import Config
+from coordinator.definitions import Definitions, publish
+from coordinator.engine import Engine, OffsetLost
+from coordinator.log.postgres import PostgresLog
+from coordinator.log.store import ClusterFacts, LogUnavailable
+from coordinator.shards import Ownership
+from coordinator.telemetry.watcher import Watcher
+from coordinator.triggers import Triggers
+from coordinator.turn import Setting
+from sagas.loader import load
+from sagas.model import AnyDefinition
+from wire.gids import uuid7
+from wire.kafka import KafkaUnavailable, Producer, ShardReader, partition_counts
+from wire.topics import Topics
+
+logger = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 10.0
+
+
+class NotReady(Exception):
+    """The surroundings do not fit: what is wrong, and what to run."""
+
+
+def definition_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files meant by files and folders."""
+    found: list[Path] = []
+    for path in paths:
+        found.extend(sorted(path.glob("*.yaml")) if path.is_dir() else [path])
+    return found
+
+
+def load_files(paths: Sequence[Path]) -> list[AnyDefinition]:
+    """Read definitions, or raise sagas.loader.DefinitionInvalid."""
+    return [load(file.read_text(), str(file)) for file in definition_files(paths)]
+
+
+async def serve(config: Config, stop: asyncio.Event, watcher: Watcher) -> None:
+    """Coordinate until told to stop.
+
+    Raises:
+        NotReady: something is missing that no waiting will bring.
+
+    """
+    replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    definitions = load_files(config.definitions)
+    pause_s = FIRST_PAUSE_S
+    while not stop.is_set():
+        began = asyncio.get_running_loop().time()
+        try:
+            await _tenure(config, stop, watcher, replica, definitions)
+        except* (LogUnavailable, KafkaUnavailable, OffsetLost) as group:
+            for error in _leaves(group):
+                logger.error("tenure_ended", reason=str(error), kind=type(error).__name__)
+        if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
+            pause_s = FIRST_PAUSE_S
+        await _sleep(pause_s, stop)
+        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+    logger.info("stopped", replica=replica)
+
+
+async def _tenure(
+    config: Config,
+    stop: asyncio.Event,
+    watcher: Watcher,
+    replica: str,
+    own_definitions: Sequence[AnyDefinition],
+) -> None:
+    topics = Topics(config.kafka.prefix)
+    async with _connected(config) as (log, producer, reader):
+        facts = await log.facts()
+        await _check_topics(config, topics, facts)
+        for definition in own_definitions:
+            await publish(log, definition)
+        clock, definitions, bell = LogClock(), Definitions(), asyncio.Event()
+        await log.ring_on_release(bell)
+        engine = Engine(
+            setting=Setting(facts, topics, definitions, _new_unique, watcher.sample),
+            log=log,
+            producer=producer,
+            reader=reader,
+            clock=clock,
+            watcher=watcher,
+        )
+        ownership = Ownership(
+            replica=replica, log=log, engine=engine, clock=clock, shards=facts.shards, bell=bell
+        )
+        triggers = Triggers(
+            bootstrap=config.kafka.bootstrap,
+            topics=topics,
+            shards=facts.shards,
+            log=log,
+            definitions=definitions,
+            producer=producer,
+        )
+        logger.info("coordinating", replica=replica, cluster=facts.name, shards=facts.shards)
+        engine_stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(engine.run(engine_stop))
+            group.create_task(triggers.run(stop))
+            # Shards are given back by a running engine, so it stops last.
+            await ownership.run(stop)
+            engine_stop.set()
+
+
+@asynccontextmanager
+async def _connected(
+    config: Config,
+) -> AsyncIterator[tuple[PostgresLog, Producer, ShardReader]]:
+    log = await PostgresLog.open(config.log.dsn)
+    try:
+        producer = Producer(config.kafka.bootstrap)
+        await producer.start()
+        try:
+            reader = ShardReader(config.kafka.bootstrap)
+            await reader.start()
+            try:
+                yield log, producer, reader
+            finally:
+                await reader.stop()
+        finally:
+            await producer.stop()
+    finally:
+        await log.close()
+
+
+async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> None:
+    """Refuse topics whose partitions are not the shards."""
+    names = (topics.requests, topics.replies, topics.outcomes, topics.dead_letters)
+    counts = await partition_counts(config.kafka.bootstrap, names)
+    for name in names:
+        if counts.get(name, 0) == 0:
+            raise NotReady(f"the topic {name} does not exist: run `twofold topics`")
+    for name in (topics.requests, topics.replies):
+        if counts[name] != facts.shards:
+            raise NotReady(
+                f"{name} has {counts[name]} partitions and the log {facts.shards} shards:"
+                " each shard is one partition, for ever"
+            )
+
+
+def _new_unique(now_us: int) -> str:
+    return uuid7(now_us, secrets.randbits(80))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+async def _sleep(seconds: float, stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

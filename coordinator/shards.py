@@ -1,0 +1,97 @@
+"""Who owns which shard: heartbeats, leases, and the wish for a fair share.
+
+All of it is a hint. A lease decides when somebody else may try; the epoch,
+taken with the shard and checked at every write, decides whose write counts.
+So a paused owner that wakes up loses nothing but its next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from coordinator.clock import LogClock
+from coordinator.engine import Engine
+from coordinator.log.store import Census, DecisionLog
+
+logger = structlog.get_logger(__name__)
+
+LEASE_US: Final = 3_000_000
+"""How long a silent owner is left alone. Takeover takes this and one beat."""
+
+BEAT_S: Final = 0.7
+"""Several beats a lease, so that one lost does not lose a shard."""
+
+
+def fair_share(replicas: Sequence[str], me: str, shards: int) -> int:
+    """Tell how many shards are this replica's: equal parts, the first ones take the rest."""
+    order = sorted({*replicas, me})
+    each, rest = divmod(shards, len(order))
+    return each + (1 if order.index(me) < rest else 0)
+
+
+class Ownership:
+    """Keeps one replica's share of one store's shards, as long as it runs."""
+
+    def __init__(
+        self,
+        *,
+        replica: str,
+        log: DecisionLog,
+        engine: Engine,
+        clock: LogClock,
+        shards: int,
+        bell: asyncio.Event,
+    ) -> None:
+        self._replica = replica
+        self._log = log
+        self._engine = engine
+        self._clock = clock
+        self._shards = shards
+        self._bell = bell
+        self.census: Census | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Beat until told to stop, then give everything back."""
+        while not stop.is_set():
+            await self._beat()
+            await self._rest(stop)
+        await self._engine.give(self._engine.shards)
+        await self._log.leave(self._replica)
+
+    async def _beat(self) -> None:
+        census = await self._log.census(self._replica, LEASE_US)
+        self._clock.set(census.now_us)
+        self.census = census
+        held = self._engine.shards
+        if lost := held - census.mine:
+            self._engine.lose(lost)
+            held -= lost
+        share = fair_share(census.replicas, self._replica, self._shards)
+        # A lease that is ours without a shard in the engine is left from a
+        # moment before a failure: the shard is claimed like a free one.
+        wanted = sorted(census.free | (census.mine - held))[: max(0, share - len(held))]
+        if wanted:
+            await self._take(wanted)
+        elif surplus := sorted(held)[share:]:
+            await self._give(surplus)
+
+    async def _take(self, shards: Sequence[int]) -> None:
+        positions = await self._log.claim(self._replica, shards, LEASE_US)
+        if positions:
+            await self._engine.take(positions)
+
+    async def _give(self, shards: Sequence[int]) -> None:
+        await self._engine.give(shards)
+        await self._log.release(self._replica, shards)
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        """Wait for the next beat, for a released shard, or for the end."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._bell, stop)]
+        await asyncio.wait(waits, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        self._bell.clear()

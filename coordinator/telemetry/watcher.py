@@ -1,0 +1,18 @@
+"""Whoever wants to see what has happened, once it is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordinator.work import Trail
+
+
+class Watcher:
+    """Sees nothing; the base of those that do."""
+
+    def sample(self) -> bool:
+        """Say whether the next trace that nobody else has begun is kept."""
+        return True
+
+    def watch(self, trails: Sequence[Trail], now_us: int) -> None:
+        """See one turn's transitions."""

@@ -1,0 +1,192 @@
+"""Your topics → starts. Stateless, and as many as there are coordinators.
+
+An ordinary consumer group reads the topics that definitions name; an event
+that `when` accepts becomes a Begin on the partition of its key. The group's
+offset moves on once Kafka has the Begin: an event may start twice, and the
+key makes it one. What cannot be read goes to the dead-letter topic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from coordinator.definitions import Definitions
+from coordinator.log.store import DecisionLog
+from sagas.model import AnyDefinition, EvaluationFailed
+from wire.envelope import MAX_BODY_BYTES, Envelope, Record, bury, seal
+from wire.gids import shard_of_start
+from wire.kafka import GroupReader, Place, Producer, Received
+from wire.messages import Begin
+from wire.topics import Topics
+
+logger = structlog.get_logger(__name__)
+
+LIMIT: Final = 500
+WAIT_MS: Final = 500
+STRUCTURED: Final = b"application/cloudevents+json"
+
+
+class NotAnEvent(Exception):
+    """A record that no definition can make anything of; the text says why."""
+
+
+class Triggers:
+    """Turns events into starts."""
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        topics: Topics,
+        shards: int,
+        log: DecisionLog,
+        definitions: Definitions,
+        producer: Producer,
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._topics = topics
+        self._shards = shards
+        self._log = log
+        self._definitions = definitions
+        self._producer = producer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read, start, move on; follow what is published."""
+        reader: GroupReader | None = None
+        read: frozenset[str] = frozenset()
+        try:
+            while not stop.is_set():
+                await self._definitions.refresh(self._log)
+                wanted = self._topics_wanted()
+                if wanted != read:
+                    if reader is not None:
+                        await reader.stop()
+                    reader, read = await self._join(wanted), wanted
+                if reader is None:
+                    await _pause(stop)
+                    continue
+                await self._turn(reader)
+        finally:
+            if reader is not None:
+                await reader.stop()
+
+    async def _join(self, wanted: frozenset[str]) -> GroupReader | None:
+        if not wanted:
+            return None
+        reader = GroupReader(self._bootstrap, wanted, group=f"{self._topics.prefix}.triggers")
+        await reader.start()
+        logger.info("triggers_listening", topics=sorted(wanted))
+        return reader
+
+    async def _turn(self, reader: GroupReader) -> None:
+        received = await reader.poll(wait_ms=WAIT_MS, limit=LIMIT)
+        records = [record for event in received for record in self.starts(event)]
+        await self._producer.burst(records)
+        offsets: dict[Place, int] = {}
+        for event in received:
+            place = (event.topic, event.partition)
+            offsets[place] = max(offsets.get(place, 0), event.offset + 1)
+        await reader.commit(offsets)
+
+    def starts(self, event: Received) -> Iterator[Record]:
+        """Turn one event into the starts it means, or into a dead letter for each refusal."""
+        for definition in self._definitions.all_newest():
+            if definition.start.topic != event.topic:
+                continue
+            try:
+                begin = self._begin(definition, event)
+            except NotAnEvent as error:
+                yield self._bury(event, f"{definition.name}: {error}")
+                continue
+            if begin is not None:
+                yield self._seal(begin, event)
+
+    def _begin(self, definition: AnyDefinition, event: Received) -> Begin | None:
+        body = event_body(event)
+        start = definition.start
+        try:
+            if start.when is not None and start.when({"event": body}) is not True:
+                return None
+            key = f"{event.topic}-{event.partition}-{event.offset}"
+            if start.key is not None:
+                key = str(start.key({"event": body}))
+        except EvaluationFailed as error:
+            raise NotAnEvent(str(error)) from error
+        return Begin(definition=definition.name, key=key, input=body)
+
+    def _seal(self, begin: Begin, event: Received) -> Record:
+        traceparent = dict(event.headers).get("traceparent")
+        return seal_start(
+            begin,
+            topics=self._topics,
+            shards=self._shards,
+            source=f"/kafka/{event.topic}",
+            traceparent=traceparent.decode("ascii", "replace") if traceparent else None,
+        )
+
+    def _bury(self, event: Received, reason: str) -> Record:
+        logger.warning("event_buried", topic=event.topic, offset=event.offset, reason=reason)
+        return bury(
+            grave=self._topics.dead_letters,
+            origin=f"{event.topic}/{event.partition}/{event.offset}",
+            reason=reason,
+            key=event.key,
+            value=event.value,
+            headers=event.headers,
+        )
+
+    def _topics_wanted(self) -> frozenset[str]:
+        return frozenset(
+            d.start.topic for d in self._definitions.all_newest() if d.start.topic is not None
+        )
+
+
+def seal_start(
+    begin: Begin, *, topics: Topics, shards: int, source: str, traceparent: str | None
+) -> Record:
+    """Write a start to the partition of the shard that its key belongs to."""
+    return seal(
+        Envelope(begin, traceparent),
+        topic=topics.requests,
+        source=source,
+        key=begin.key,
+        partition=shard_of_start(begin.definition, begin.key, shards),
+    )
+
+
+def event_body(event: Received) -> dict[str, Any]:
+    """Read an event: JSON, or a CloudEvent in binary or structured mode.
+
+    Raises:
+        NotAnEvent: it is none of these, or no JSON object, or too large.
+
+    """
+    if event.value is None:
+        raise NotAnEvent("the body is null")
+    if len(event.value) > MAX_BODY_BYTES:
+        raise NotAnEvent(f"the body has {len(event.value)} bytes, over {MAX_BODY_BYTES}")
+    try:
+        body: Any = msgspec.json.decode(event.value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NotAnEvent(f"the body is not JSON: {error}") from error
+    if _content_type(event.headers).startswith(STRUCTURED) and isinstance(body, dict):
+        body = body.get("data")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if not isinstance(body, dict):
+        raise NotAnEvent("the body is not a JSON object")
+    return body  # pyright: ignore[reportUnknownVariableType]
+
+
+def _content_type(headers: Sequence[tuple[str, bytes]]) -> bytes:
+    return next((value for name, value in headers if name.lower() == "content-type"), b"")
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), WAIT_MS / 1000)
+    except TimeoutError:
+        return

@@ -1,0 +1,308 @@
+"""One turn of the engine: events in, work out. Synchronous, and without I/O.
+
+Everything that can change a transaction passes here: a start, a reply, a
+timer, the news that an outcome is told, a takeover. What cannot be read, or
+makes no sense, is buried with its reason and blocks nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from coordinator.core import machine
+from coordinator.core.events import Event, Published
+from coordinator.core.records import Begun, Decision, Entry
+from coordinator.core.transition import Send, Transition
+from coordinator.core.two_phase import decision_message
+from coordinator.definitions import Definitions
+from coordinator.holdings import Holdings, Live, Shard
+from coordinator.log.store import Change, ClusterFacts, KnownStart, Row
+from coordinator.telemetry import identity
+from coordinator.work import Outgoing, Trail, Work
+from sagas.model import AnyDefinition, InputRefused
+from wire import gids
+from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
+from wire.kafka import Received
+from wire.messages import (
+    AnyMessage,
+    Begin,
+    Compensated,
+    Executed,
+    Inquired,
+    Settled,
+    Voted,
+)
+from wire.messages import Outcome as OutcomeMessage
+from wire.topics import Topics
+
+
+class Nonsense(Exception):
+    """A readable message that cannot be meant for this coordinator; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What stays the same from turn to turn."""
+
+    facts: ClusterFacts
+    topics: Topics
+    definitions: Definitions
+    new_unique: Callable[[int], str]
+    """Makes the unique part of a new transaction's name, given the time."""
+    sample: Callable[[], bool]
+    """Says whether the next trace that nobody else has begun is kept."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the log knows about this turn's messages and memory does not."""
+
+    starts: Mapping[tuple[str, str], KnownStart] = field(
+        default_factory=dict[tuple[str, str], KnownStart]
+    )
+    decisions: Mapping[str, Decision | None] = field(default_factory=dict[str, Decision | None])
+
+
+class Turn:
+    """One turn. Make it, feed it, take its work."""
+
+    def __init__(self, setting: Setting, holdings: Holdings, known: Known, now_us: int) -> None:
+        self._setting = setting
+        self._holdings = holdings
+        self._known = known
+        self._now_us = now_us
+        self.work = Work()
+
+    # ── what comes in ────────────────────────────────────────────────────────
+
+    def receive(self, received: Received) -> None:
+        """Take one record, and move past it."""
+        shard = self._holdings.shards.get(received.partition)
+        if shard is None or not self._is_next(shard, received):
+            return
+        try:
+            envelope = unseal(received.headers, received.value)
+            if received.topic == self._setting.topics.requests:
+                self._request(shard, envelope)
+            else:
+                self._reply(shard, envelope.message)
+        except (Unreadable, Nonsense) as error:
+            self._bury(received, str(error))
+        self._touch(shard)
+
+    def resume(self, live: Live) -> None:
+        """Ask again for what a transaction that was just taken over still lacks."""
+        self._apply(live, machine.resume(live.state, self._now_us))
+
+    def wake(self, live: Live) -> None:
+        """Let time do what it does to a transaction."""
+        self._apply(live, machine.wake(live.state, self._now_us))
+
+    def told(self, gid: str) -> None:
+        """Note that an outcome is on its topic."""
+        live = self._holdings.live.get(gid)
+        if live is not None:
+            self._react(live, Published())
+
+    # ── requests ─────────────────────────────────────────────────────────────
+
+    def _request(self, shard: Shard, envelope: Envelope) -> None:
+        begin = envelope.message
+        if not isinstance(begin, Begin):
+            raise Nonsense(f"a {type(begin).__name__} is no request")
+        if gids.shard_of_start(begin.definition, begin.key, self._setting.facts.shards) != shard.id:
+            raise Nonsense(f"the key {begin.key!r} belongs to another partition than {shard.id}")
+        definition = self._setting.definitions.newest(begin.definition)
+        if definition is None:
+            raise Nonsense(f"no definition named {begin.definition!r} is published")
+        place, digest = (begin.definition, begin.key), input_hash(begin.input)
+        before = self._holdings.starts.get(place) or self._known.starts.get(place)
+        if before is not None:
+            if before.input_hash != digest:
+                self._refuse(shard, begin, definition, before.gid, "its input is another one")
+            return
+        try:
+            definition.check_input(begin.input)
+        except InputRefused as error:
+            self._refuse(shard, begin, definition, "", str(error))
+            return
+        self._begin(shard, definition, begin, envelope.traceparent, digest)
+
+    def _begin(
+        self,
+        shard: Shard,
+        definition: AnyDefinition,
+        begin: Begin,
+        cause: str | None,
+        digest: str,
+    ) -> None:
+        facts = self._setting.facts
+        unique = self._setting.new_unique(self._now_us)
+        gid = str(gids.Gid(facts.name, facts.generation, shard.id, unique))
+        context, parent = identity.root(gid, unique, cause, sampled=self._setting.sample())
+        begun = Begun(
+            definition=definition.hash,
+            name=definition.name,
+            version=definition.version,
+            key=begin.key,
+            input=begin.input,
+            traceparent=context,
+            parent_span=parent,
+        )
+        first = machine.begin(gid, definition, begun, self._now_us)
+        summary = machine.summary(first.state)
+        live = Live(gid, shard.id, first.state, digest, 0, summary)
+        self.work.begun[gid] = Row(
+            gid,
+            shard.id,
+            definition.name,
+            definition.hash,
+            begin.key,
+            digest,
+            self._now_us,
+            *summary,
+        )
+        self._holdings.hold(live)
+        self._apply(live, first)
+
+    def _refuse(
+        self, shard: Shard, begin: Begin, definition: AnyDefinition, gid: str, reason: str
+    ) -> None:
+        """Refuse a start where its starter can see it."""
+        known = f"the key {begin.key!r} has begun {gid} already, and " if gid else ""
+        message = OutcomeMessage(
+            gid=gid,
+            definition=definition.name,
+            version=definition.version,
+            key=begin.key,
+            outcome="REFUSED",
+            reason=known + reason,
+        )
+        record = self._seal(Send(None, message, begin.key), None)
+        self.work.outgoing.append(Outgoing(shard.id, record))
+
+    # ── replies ──────────────────────────────────────────────────────────────
+
+    def _reply(self, shard: Shard, message: AnyMessage) -> None:
+        if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
+            raise Nonsense(f"a {type(message).__name__} is no reply")
+        name = gids.parse(message.gid)
+        if name is None or name.cluster != self._setting.facts.name:
+            raise Nonsense(f"{message.gid!r} is no transaction of this cluster")
+        if name.shard != shard.id:
+            raise Nonsense(f"{message.gid} belongs to partition {name.shard}, not {shard.id}")
+        live = self._holdings.live.get(message.gid)
+        if live is not None:
+            self._react(live, message)
+        elif isinstance(message, Inquired):
+            self._answer_from_log(shard, message)
+
+    def _answer_from_log(self, shard: Shard, inquired: Inquired) -> None:
+        """Answer a branch in doubt of a transaction that has ended, or never was.
+
+        Begin and decision are durable before anything is sent, so a name that
+        the log lacks was never decided to commit: presumed abort.
+        """
+        decision = self._known.decisions.get(inquired.gid, Decision.ABORT)
+        if decision is None:
+            return
+        message = decision_message(inquired.gid, inquired.branch, decision)
+        record = self._seal(Send(inquired.participant, message, inquired.gid), None)
+        self.work.outgoing.append(Outgoing(shard.id, record))
+
+    # ── transitions ──────────────────────────────────────────────────────────
+
+    def _react(self, live: Live, event: Event) -> None:
+        self._apply(live, machine.react(live.state, event, self._now_us))
+
+    def _apply(self, live: Live, step: Transition[Any]) -> None:
+        """Note a transition's records and messages; keep, or let go of, its state."""
+        live.state = step.state
+        entries = tuple(
+            Entry(live.gid, live.next_seq + i, self._now_us, record)
+            for i, record in enumerate(step.records)
+        )
+        live.next_seq += len(entries)
+        self.work.entries.extend((live.shard, entry) for entry in entries)
+        self.work.outgoing.extend(self._outgoing(live, send) for send in step.sends)
+        if entries or step.sends:
+            self.work.trails.append(Trail(live, entries, step.sends))
+            self._touch(self._holdings.shards[live.shard])
+        self._show(live)
+        if live.summary.active:
+            self._holdings.set_timer(live)
+        else:
+            self._holdings.forget(live)
+
+    def _show(self, live: Live) -> None:
+        """Bring the transaction's row up to its state."""
+        summary = machine.summary(live.state)
+        if summary == live.summary:
+            return
+        live.summary = summary
+        row = self.work.begun.get(live.gid)
+        if row is not None:
+            status, outcome, active = summary
+            self.work.begun[live.gid] = row._replace(status=status, outcome=outcome, active=active)
+        else:
+            self.work.changes[live.gid] = Change(live.gid, live.shard, *summary, self._now_us)
+        self._touch(self._holdings.shards[live.shard])
+
+    def _outgoing(self, live: Live, send: Send) -> Outgoing:
+        tells = live.gid if isinstance(send.message, OutcomeMessage) else None
+        return Outgoing(live.shard, self._seal(send, live.state.begun.traceparent), tells)
+
+    def _seal(self, send: Send, root: str | None) -> Record:
+        message = send.message
+        trace = None
+        if root and not isinstance(message, Begin):
+            trace = identity.child(root, message.gid, message)
+        topics = self._setting.topics
+        return seal(
+            Envelope(message, trace, send.deadline_us),
+            topic=topics.outcomes
+            if send.participant is None
+            else topics.commands(send.participant),
+            source=f"/twofold/{self._setting.facts.name}",
+            key=send.key,
+        )
+
+    # ── places ───────────────────────────────────────────────────────────────
+
+    def _is_next(self, shard: Shard, received: Received) -> bool:
+        """Move past a record; False if it was read before."""
+        if received.topic == self._setting.topics.requests:
+            if received.offset < shard.requests_offset:
+                return False
+            shard.requests_offset = received.offset + 1
+        else:
+            if received.offset < shard.replies_offset:
+                return False
+            shard.replies_offset = received.offset + 1
+        return True
+
+    def _touch(self, shard: Shard) -> None:
+        self.work.positions[shard.id] = shard.position
+
+    def _bury(self, received: Received, reason: str) -> None:
+        self.work.buried.append(
+            bury(
+                grave=self._setting.topics.dead_letters,
+                origin=f"{received.topic}/{received.partition}/{received.offset}",
+                reason=reason,
+                key=received.key,
+                value=received.value,
+                headers=received.headers,
+            )
+        )
+
+
+def input_hash(value: Any) -> str:
+    """Name an input by its content: the order of keys does not matter."""
+    canonical = msgspec.json.encode(value, order="deterministic")
+    return hashlib.blake2b(canonical, digest_size=16).hexdigest()

@@ -1,0 +1,86 @@
+"""What one turn of the engine leads to, in the order in which it must happen.
+
+First the records, in one commit that counts shard by shard; then, for the
+shards for which it counted, what must be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from coordinator.core.records import (
+    AnyRecord,
+    Begun,
+    CompensationBegan,
+    Decided,
+    Ended,
+    Entry,
+    StepDone,
+    StepUndone,
+)
+from coordinator.core.transition import Send
+from coordinator.holdings import Live
+from coordinator.log.store import Batch, Change, Position, Row
+from wire.envelope import Record
+
+
+class Outgoing(NamedTuple):
+    """A record to be sent for a shard. ``tells`` names the transaction whose outcome it is."""
+
+    shard: int
+    record: Record
+    tells: str | None = None
+
+
+class Trail(NamedTuple):
+    """What happened to one transaction, for whoever watches."""
+
+    live: Live
+    entries: tuple[Entry, ...]
+    sends: tuple[Send, ...]
+
+
+@dataclass(slots=True)
+class Work:
+    """All of one turn."""
+
+    positions: dict[int, Position] = field(default_factory=dict[int, Position])
+    begun: dict[str, Row] = field(default_factory=dict[str, Row])
+    entries: list[tuple[int, Entry]] = field(default_factory=list[tuple[int, Entry]])
+    changes: dict[str, Change] = field(default_factory=dict[str, Change])
+    outgoing: list[Outgoing] = field(default_factory=list[Outgoing])
+    buried: list[Record] = field(default_factory=list[Record])
+    trails: list[Trail] = field(default_factory=list[Trail])
+
+    def batch(self) -> Batch:
+        """Return what must be persisted."""
+        positions = [self.positions[shard] for shard in sorted(self.positions)]
+        return Batch(
+            positions, list(self.begun.values()), self.entries, list(self.changes.values())
+        )
+
+    def to_send(self, shards: Collection[int]) -> list[Outgoing]:
+        """Return what may leave, now that the batch counted for these shards."""
+        return [out for out in self.outgoing if out.shard in shards]
+
+    def crash_points_before(self) -> Iterator[str]:
+        """Name the crash points that lie just before this work is durable."""
+        yield "C4"
+        if any(isinstance(entry.record, Decided) for _, entry in self.entries):
+            yield "C6"
+
+    def crash_points_after(self) -> Iterator[str]:
+        """Name the crash points that lie between durable and sent."""
+        names: dict[type[AnyRecord], str] = {
+            Begun: "C2",
+            Decided: "C9",
+            StepDone: "C15",
+            CompensationBegan: "C16",
+            StepUndone: "C16",
+            Ended: "C12",
+        }
+        yield from sorted(
+            {name for _, e in self.entries if (name := names.get(type(e.record))) is not None}
+        )
