@@ -140,7 +140,7 @@ class Engine:
         _crash(work.crash_points_before)
         counted = await self._log.persist(work.batch())
         _crash(work.crash_points_after)
-        self._drop(work.positions.keys() - counted)
+        self.lose(work.positions.keys() - counted)
         await self._send(work.to_send(counted))
         self._watcher.watch([t for t in work.trails if t.live.shard in counted], self._now())
 
@@ -239,8 +239,10 @@ class Engine:
         await self._order(lambda: self._give(shards))
 
     def lose(self, shards: Iterable[int]) -> None:
-        """Forget shards that somebody else may own by now. Nothing is waited for."""
-        self._drop(shards)
+        """Forget shards that somebody else owns by now. Nothing is waited for."""
+        if lost := sorted(self.shards.intersection(shards)):
+            logger.warning("shards_lost", shards=lost)
+            self._drop(lost)
 
     async def _order(self, what: Callable[[], Any]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -319,14 +321,12 @@ class Engine:
     async def _give(self, shards: Collection[int]) -> None:
         await self._acknowledged(0)
         self._drop(shards)
-        self._assign()
         logger.info("shards_given", shards=sorted(shards))
 
     def _drop(self, shards: Iterable[int]) -> None:
         gone = [shard for shard in shards if shard in self._holdings.shards]
         if not gone:
             return
-        logger.warning("shards_dropped", shards=sorted(gone))
         self._holdings.drop(gone)
         self._resumed = [live for live in self._resumed if live.gid in self._holdings.live]
         self._assign()

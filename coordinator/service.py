@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -73,7 +73,7 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher) -> None:
             await _tenure(config, stop, watcher, replica, definitions)
         except* (LogUnavailable, KafkaUnavailable, OffsetLost) as group:
             for error in _leaves(group):
-                logger.error("tenure_ended", reason=str(error), kind=type(error).__name__)
+                logger.warning("tenure_ended", reason=str(error), kind=type(error).__name__)
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
             pause_s = FIRST_PAUSE_S
         await _sleep(pause_s, stop)
@@ -128,7 +128,7 @@ async def _tenure(
 @asynccontextmanager
 async def _connected(
     config: Config,
-) -> AsyncIterator[tuple[PostgresLog, Producer, ShardReader]]:
+) -> AsyncGenerator[tuple[PostgresLog, Producer, ShardReader]]:
     log = await PostgresLog.open(config.log.dsn)
     try:
         producer = Producer(config.kafka.bootstrap)
@@ -165,12 +165,9 @@ def _new_unique(now_us: int) -> str:
     return uuid7(now_us, secrets.randbits(80))
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [
-        leaf
-        for error in group.exceptions
-        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    ]
+def _leaves(error: BaseException) -> list[BaseException]:
+    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return [leaf for one in inner for leaf in _leaves(one)] if inner else [error]
 
 
 async def _sleep(seconds: float, stop: asyncio.Event) -> None:

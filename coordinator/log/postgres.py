@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import CoroutineType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import asyncpg
@@ -149,8 +150,8 @@ PUBLISH = """
 
 
 def _unguessed(
-    method: Callable[P, Awaitable[T]],
-) -> Callable[P, Awaitable[T]]:
+    method: Callable[P, CoroutineType[Any, Any, T]],
+) -> Callable[P, CoroutineType[Any, Any, T]]:
     """Turn whatever a lost connection can raise into LogUnavailable."""
 
     @functools.wraps(method)
@@ -168,6 +169,7 @@ class PostgresLog:
 
     def __init__(self, pool: Any) -> None:  # asyncpg ships no types
         self._pool = pool
+        self._listening: Any = None
 
     @classmethod
     async def open(cls, dsn: str) -> PostgresLog:
@@ -200,6 +202,8 @@ class PostgresLog:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._listening is not None:
+            await self._pool.release(self._listening)
         await self._pool.close()
 
     @_unguessed
@@ -213,7 +217,7 @@ class PostgresLog:
     @_unguessed
     async def ring_on_release(self, bell: asyncio.Event) -> None:
         """Set the event whenever somebody gives shards back. A lost ring costs one beat."""
-        connection = await self._pool.acquire()
+        connection = self._listening = await self._pool.acquire()
 
         def ring(*_: object) -> None:
             bell.set()

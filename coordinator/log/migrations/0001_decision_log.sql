@@ -2,7 +2,7 @@
 
 -- What was fixed when the log was created. Names carry all three.
 CREATE TABLE twofold.cluster (
-    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     name       text    NOT NULL CHECK (name ~ '^[a-z0-9-]{1,24}$'),
     shards     integer NOT NULL CHECK (shards BETWEEN 1 AND 10000),
     generation integer NOT NULL DEFAULT 1
