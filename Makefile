@@ -1,0 +1,78 @@
+# Everything runs from .venv, which is made on first use and brought up to date
+# whenever the locks change. Nothing outside this folder is touched but the
+# download caches of pip and of Twofold itself (~/.cache/twofold).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV ?= uv
+GO ?= go
+
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: demo
+demo: $(READY) ## run the demo; KEEP=1 leaves it running at the end
+	@exec $(BIN)/twofold demo $(if $(KEEP),--keep)
+
+.PHONY: dev
+dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
+	@exec $(BIN)/twofold dev
+
+.PHONY: test
+test: lint ## run every check and every test; ARGS=… goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## check style, imports and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+.PHONY: fmt
+fmt: $(READY) ## format the code and apply safe fixes
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: venv
+venv: $(READY) ## make .venv, or bring it up to date
+
+.PHONY: lock
+lock: ## pin every dependency anew with its hashes (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv, or set UV=/path/to/uv" >&2; exit 1; }
+	$(COMPILE) --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock pyproject.toml --output-file requirements-runtime.lock
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["java"])' \
+		| $(COMPILE) - --output-file requirements-java.lock
+
+.PHONY: jaeger
+jaeger: ## build Jaeger from source into ~/.cache/twofold (needs Go, minutes)
+	@GO=$(GO) compose/local/build-jaeger.sh
+
+.PHONY: clean
+clean: ## remove .venv, caches and the data of local runs
+	rm -rf .venv .twofold .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip reports progress by itself when a person is watching.
+$(READY): pyproject.toml requirements.lock requirements-java.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Twofold needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up .venv (a minute or two the first time)"
+	@$(PYTHON) -m venv .venv || { \
+		echo "$(PYTHON) could not make .venv: on Debian and Ubuntu, install the package python3-venv" >&2; exit 1; }
+	$(PIP) --require-hashes -r requirements.lock
+	@$(BIN)/python -m compose.local.java || $(PIP) --require-hashes -r requirements-java.lock
+	$(PIP) --quiet --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""Real Kafka, Postgres and Jaeger on this machine, without Docker."""
