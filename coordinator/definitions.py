@@ -6,21 +6,36 @@ follows the newest of its name.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from coordinator.log.store import DecisionLog, StoredDefinition
 from sagas.loader import load
-from sagas.model import AnyDefinition
+from sagas.model import AnyDefinition, Saga
+
+Prepare = Callable[[AnyDefinition], Awaitable[None]]
+
+
+async def _nothing(_: AnyDefinition) -> None:
+    return
 
 
 class Definitions:
-    """Definitions by hash, and the newest by name."""
+    """Definitions by hash, and the newest by name.
 
-    def __init__(self) -> None:
+    ``prepare`` is awaited before a definition is used for the first time: its
+    topics must be there, since one that is missing would hold up all shards.
+    """
+
+    def __init__(self, prepare: Prepare = _nothing) -> None:
+        self._prepare = prepare
+        self._participants: set[str] = set()
         self._by_hash: dict[str, AnyDefinition] = {}
         self._newest: dict[str, AnyDefinition] = {}
 
     def add(self, definition: AnyDefinition) -> None:
         """Know a definition."""
         self._by_hash[definition.hash] = definition
+        self._participants |= participants(definition)
         newest = self._newest.get(definition.name)
         if newest is None or newest.version < definition.version:
             self._newest[definition.name] = definition
@@ -37,12 +52,26 @@ class Definitions:
         """Return the newest of every name."""
         return tuple(self._newest.values())
 
+    def names_participant(self, name: str) -> bool:
+        """Tell whether any definition ever called this participant."""
+        return name in self._participants
+
     async def refresh(self, log: DecisionLog) -> bool:
         """Read what has been published since; tell whether there was anything."""
         fresh = [d for d in await log.definitions() if d.hash not in self._by_hash]
         for stored in fresh:
-            self.add(load(stored.source, f"{stored.name} version {stored.version}"))
+            definition = load(stored.source, f"{stored.name} version {stored.version}")
+            await self._prepare(definition)
+            self.add(definition)
         return bool(fresh)
+
+
+def participants(definition: AnyDefinition) -> set[str]:
+    """Return the participants that a definition may call."""
+    if not isinstance(definition, Saga):
+        return {branch.call.participant for branch in definition.branches.values()}
+    undos = {s.undo.call.participant for s in definition.steps.values() if s.undo is not None}
+    return undos | {step.call.participant for step in definition.steps.values()}
 
 
 async def publish(log: DecisionLog, definition: AnyDefinition) -> bool:

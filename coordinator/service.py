@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import structlog
 
 from coordinator.clock import LogClock
 from coordinator.config import Config
-from coordinator.definitions import Definitions, publish
+from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
@@ -31,7 +31,7 @@ from coordinator.turn import Setting
 from sagas.loader import load
 from sagas.model import AnyDefinition
 from wire.gids import uuid7
-from wire.kafka import KafkaUnavailable, Producer, ShardReader, partition_counts
+from wire.kafka import KafkaUnavailable, Producer, ShardReader, create_topics, partition_counts
 from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
@@ -94,7 +94,11 @@ async def _tenure(
         await _check_topics(config, topics, facts)
         for definition in own_definitions:
             await publish(log, definition)
-        clock, definitions, bell = LogClock(), Definitions(), asyncio.Event()
+
+        async def create_topics_of(definition: AnyDefinition) -> None:
+            await ensure_topics(config, definition_topics(definition, facts.shards))
+
+        clock, definitions, bell = LogClock(), Definitions(create_topics_of), asyncio.Event()
         await log.ring_on_release(bell)
         engine = Engine(
             setting=Setting(facts, topics, definitions, _new_unique, watcher.sample),
@@ -159,6 +163,25 @@ async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> 
                 f"{name} has {counts[name]} partitions and the log {facts.shards} shards:"
                 " each shard is one partition, for ever"
             )
+
+
+def definition_topics(definition: AnyDefinition, partitions: int) -> dict[str, int]:
+    """Return the topics that a definition needs, with the partitions of new ones."""
+    names = {Topics.commands(participant) for participant in participants(definition)}
+    if definition.start.topic is not None:
+        names.add(definition.start.topic)
+    return dict.fromkeys(sorted(names), partitions)
+
+
+async def ensure_topics(config: Config, wanted: Mapping[str, int]) -> None:
+    """Create the topics that are not there; leave the others as they are."""
+    counts = await partition_counts(config.kafka.bootstrap, wanted)
+    missing = {name: count for name, count in wanted.items() if not counts.get(name)}
+    if missing:
+        await create_topics(
+            config.kafka.bootstrap, missing, replication=config.kafka.replication, config={}
+        )
+        logger.info("topics_created", topics=sorted(missing))
 
 
 def _new_unique(now_us: int) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+import structlog
+from msgspec import structs
 
 from coordinator.core import machine
 from coordinator.core.events import Event, Published
@@ -26,19 +28,29 @@ from coordinator.telemetry import identity
 from coordinator.work import Outgoing, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
 from wire import gids
-from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
+from wire.envelope import MAX_BODY_BYTES, Envelope, Record, Unreadable, bury, seal, unseal
 from wire.kafka import Received
 from wire.messages import (
     AnyMessage,
     Begin,
+    Compensate,
     Compensated,
+    Execute,
     Executed,
     Inquired,
+    Prepare,
+    Result,
     Settled,
+    Vote,
     Voted,
 )
 from wire.messages import Outcome as OutcomeMessage
 from wire.topics import Topics
+
+logger = structlog.get_logger(__name__)
+
+MAX_KEY: Final = 500
+"""Characters of a start key: it is indexed, and Kafka's key as well."""
 
 
 class Nonsense(Exception):
@@ -115,6 +127,8 @@ class Turn:
         begin = envelope.message
         if not isinstance(begin, Begin):
             raise Nonsense(f"a {type(begin).__name__} is no request")
+        if len(begin.key) > MAX_KEY or "\0" in begin.key:
+            raise Nonsense(f"a key has at most {MAX_KEY} characters, and no NUL")
         if gids.shard_of_start(begin.definition, begin.key, self._setting.facts.shards) != shard.id:
             raise Nonsense(f"the key {begin.key!r} belongs to another partition than {shard.id}")
         definition = self._setting.definitions.newest(begin.definition)
@@ -208,6 +222,8 @@ class Turn:
         Begin and decision are durable before anything is sent, so a name that
         the log lacks was never decided to commit: presumed abort.
         """
+        if not self._setting.definitions.names_participant(inquired.participant):
+            raise Nonsense(f"no definition knows a participant {inquired.participant!r}")
         decision = self._known.decisions.get(inquired.gid, Decision.ABORT)
         if decision is None:
             return
@@ -218,10 +234,22 @@ class Turn:
     # ── transitions ──────────────────────────────────────────────────────────
 
     def _react(self, live: Live, event: Event) -> None:
-        self._apply(live, machine.react(live.state, event, self._now_us))
+        try:
+            step = machine.react(live.state, event, self._now_us)
+        except Exception as error:  # a bug of ours: it parks one transaction, not the shard
+            logger.exception("transaction_parked_by_a_bug", gid=live.gid)
+            step = machine.park(live.state, f"a bug of the coordinator: {error!r}", self._now_us)
+        self._apply(live, step)
 
     def _apply(self, live: Live, step: Transition[Any]) -> None:
         """Note a transition's records and messages; keep, or let go of, its state."""
+        self._note(live, step)
+        if live.summary.active:
+            self._holdings.set_timer(live)
+        else:
+            self._holdings.forget(live)
+
+    def _note(self, live: Live, step: Transition[Any]) -> None:
         live.state = step.state
         entries = tuple(
             Entry(live.gid, live.next_seq + i, self._now_us, record)
@@ -229,15 +257,14 @@ class Turn:
         )
         live.next_seq += len(entries)
         self.work.entries.extend((live.shard, entry) for entry in entries)
-        self.work.outgoing.extend(self._outgoing(live, send) for send in step.sends)
+        refusals = [self._send(live, send) for send in step.sends]
         if entries or step.sends:
             self.work.trails.append(Trail(live, entries, step.sends))
             self._touch(self._holdings.shards[live.shard])
         self._show(live)
-        if live.summary.active:
-            self._holdings.set_timer(live)
-        else:
-            self._holdings.forget(live)
+        for refusal in refusals:
+            if refusal is not None:
+                self._note(live, machine.react(live.state, refusal, self._now_us))
 
     def _show(self, live: Live) -> None:
         """Bring the transaction's row up to its state."""
@@ -253,9 +280,19 @@ class Turn:
             self.work.changes[live.gid] = Change(live.gid, live.shard, *summary, self._now_us)
         self._touch(self._holdings.shards[live.shard])
 
-    def _outgoing(self, live: Live, send: Send) -> Outgoing:
-        tells = live.gid if isinstance(send.message, OutcomeMessage) else None
-        return Outgoing(live.shard, self._seal(send, live.state.begun.traceparent), tells)
+    def _send(self, live: Live, send: Send) -> Event | None:
+        """Let a message leave, or say what its receiver would have: too large."""
+        message, root = send.message, live.state.begun.traceparent
+        record = self._seal(send, root)
+        size = len(record.value or b"") + len(record.key or b"")
+        if size > MAX_BODY_BYTES:
+            if not isinstance(message, OutcomeMessage):
+                return too_large(message, size)
+            told = structs.replace(message, output=None, reason=f"its output has {size} bytes")
+            record = self._seal(send._replace(message=told), root)
+        tells = live.gid if isinstance(message, OutcomeMessage) else None
+        self.work.outgoing.append(Outgoing(live.shard, record, tells))
+        return None
 
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
@@ -300,6 +337,32 @@ class Turn:
                 headers=received.headers,
             )
         )
+
+
+def too_large(message: AnyMessage, size: int) -> Event | None:
+    """Answer a command that no topic would take, as its participant would."""
+    reason = f"its command would have {size} bytes, over {MAX_BODY_BYTES}"
+    match message:
+        case Prepare():
+            return Voted(gid=message.gid, branch=message.branch, vote=Vote.ABORT, reason=reason)
+        case Execute():
+            return Executed(
+                gid=message.gid,
+                step=message.step,
+                attempt=message.attempt,
+                result=Result.REFUSED,
+                reason=reason,
+            )
+        case Compensate():
+            return Compensated(
+                gid=message.gid,
+                step=message.step,
+                attempt=message.attempt,
+                result=Result.REFUSED,
+                reason=reason,
+            )
+        case _:
+            return None
 
 
 def input_hash(value: Any) -> str:

@@ -42,6 +42,9 @@ from wire.messages import (
 MAX_BODY_BYTES: Final = 1_000_000
 """Kafka's own default limit of a record is 1 MiB; a larger message is refused at the sender."""
 
+MAX_KEY_BYTES: Final = 1_000
+MAX_BURIED_HEADER_BYTES: Final = 20_000
+
 Headers = Sequence[tuple[str, bytes]]
 
 TYPES: Final[dict[str, type[AnyMessage]]] = {
@@ -191,13 +194,19 @@ def bury(
 ) -> Record:
     """Write a record that cannot be read to the dead-letter topic: as it came, and why.
 
-    ``origin`` is topic/partition/offset. A body beyond the limit is cut, since
-    the topic would refuse it; the origin still leads to the whole.
+    ``origin`` is topic/partition/offset, and leads to the whole of what is cut
+    here: a body or headers so large that the topic would refuse them.
     """
-    cut = value[:MAX_BODY_BYTES] if value is not None else None
-    said = [
-        *((name, text) for name, text in headers if not name.startswith("twofold-")),
-        ("twofold-reason", reason.encode()[:2000]),
-        ("twofold-origin", origin.encode()),
-    ]
-    return Record(grave, key, cut, said)
+    kept = [(name, text) for name, text in headers if not name.startswith("twofold-")]
+    if sum(len(name) + len(text or b"") for name, text in kept) > MAX_BURIED_HEADER_BYTES:
+        kept = []
+    return Record(
+        grave,
+        key[:MAX_KEY_BYTES] if key is not None else None,
+        value[:MAX_BODY_BYTES] if value is not None else None,
+        [
+            *kept,
+            ("twofold-reason", reason.encode("utf-8", "replace")[:2000]),
+            ("twofold-origin", origin.encode()),
+        ],
+    )

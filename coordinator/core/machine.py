@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from coordinator.core import saga, two_phase
 from coordinator.core.events import Event, kind
-from coordinator.core.records import Begun, Entry
+from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Rules, Summary, Transition
 from coordinator.core.two_phase import TwoPhase
@@ -66,6 +66,13 @@ def resume(state: State, now_us: int) -> Transition[Any]:
     """Send what the state calls for: all that is outstanding, if the state was just recovered."""
     machine: Any = _machine(state)
     return machine.dispatch(Transition(state), now_us)
+
+
+def park(state: State, reason: str, now_us: int) -> Transition[Any]:
+    """Leave a transaction to a person, whatever it was doing."""
+    machine: Any = _machine(state)
+    step: Transition[Any] = Transition(state)
+    return machine.dispatch(step.remember(Parked(reason=reason), now_us), now_us)
 
 
 def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> State:

@@ -170,6 +170,7 @@ class PostgresLog:
     def __init__(self, pool: Any) -> None:  # asyncpg ships no types
         self._pool = pool
         self._listening: Any = None
+        self._ring: Callable[..., None] | None = None
 
     @classmethod
     async def open(cls, dsn: str) -> PostgresLog:
@@ -203,6 +204,7 @@ class PostgresLog:
     async def close(self) -> None:
         """Close all connections."""
         if self._listening is not None:
+            await self._listening.remove_listener(RELEASED, self._ring)
             await self._pool.release(self._listening)
         await self._pool.close()
 
@@ -222,6 +224,7 @@ class PostgresLog:
         def ring(*_: object) -> None:
             bell.set()
 
+        self._ring = ring
         await connection.add_listener(RELEASED, ring)
 
     @_unguessed
