@@ -82,6 +82,7 @@ class Engine:
         self._watcher = watcher
         self._holdings = Holdings()
         self._resumed: list[Live] = []
+        self._assigned = True
         self._told: deque[str] = deque()
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
@@ -192,6 +193,7 @@ class Engine:
         """Wait for messages, or until something else is to be done."""
         await self._obey()
         await self._acknowledged(BURSTS_IN_FLIGHT)
+        self._assign()
         if not self._holdings.shards:
             await asyncio.sleep(PATIENCE_MS / 1000)
             return []
@@ -272,7 +274,7 @@ class Engine:
                 *position, requests_target=ends[requests], replies_target=ends[replies]
             )
         await self._load([p.shard for p in positions])
-        self._assign()
+        self._assigned = False
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
 
     async def _load(self, shards: Sequence[int]) -> None:
@@ -329,9 +331,13 @@ class Engine:
             return
         self._holdings.drop(gone)
         self._resumed = [live for live in self._resumed if live.gid in self._holdings.live]
-        self._assign()
+        self._assigned = False
 
     def _assign(self) -> None:
+        """Read the shards held, and no others. Only between two polls."""
+        if self._assigned:
+            return
+        self._assigned = True
         offsets: dict[Place, int] = {}
         for shard in self._holdings.shards.values():
             requests, replies = self._places(shard.id)
