@@ -45,7 +45,7 @@ MAX_BODY_BYTES: Final = 1_000_000
 MAX_KEY_BYTES: Final = 1_000
 MAX_BURIED_HEADER_BYTES: Final = 20_000
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.begin.v1": Begin,
@@ -106,7 +106,7 @@ def identity(message: AnyMessage) -> str:
         case Executed() | Compensated():
             return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Outcome():
-            return message.gid
+            return f"{message.gid}/{message.outcome}"
 
 
 def subject(message: AnyMessage) -> str:
@@ -135,7 +135,7 @@ def seal(
     return Record(topic, key.encode(), _ENCODE(message), headers, partition)
 
 
-def unseal(headers: Iterable[tuple[str, bytes]], body: bytes | None) -> Envelope:
+def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> Envelope:
     """Read a record.
 
     Raises:
@@ -144,7 +144,7 @@ def unseal(headers: Iterable[tuple[str, bytes]], body: bytes | None) -> Envelope
 
     """
     found = dict(headers)
-    name = found.get("ce_type", b"").decode("utf-8", "replace")
+    name = (found.get("ce_type") or b"").decode("utf-8", "replace")
     decoder = _DECODERS.get(name)
     if decoder is None:
         known = "it has no ce_type header" if not name else f"its ce_type {name!r} is unknown"
@@ -157,6 +157,8 @@ def unseal(headers: Iterable[tuple[str, bytes]], body: bytes | None) -> Envelope
         message = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
         raise Unreadable(f"{name}: {error}") from error
+    except RecursionError as error:
+        raise Unreadable(f"{name}: the body is nested too deeply") from error
     traceparent = found.get("traceparent")
     return Envelope(
         message,
@@ -190,15 +192,15 @@ def bury(
     reason: str,
     key: bytes | None,
     value: bytes | None,
-    headers: Iterable[tuple[str, bytes]],
+    headers: Iterable[tuple[str, bytes | None]],
 ) -> Record:
     """Write a record that cannot be read to the dead-letter topic: as it came, and why.
 
     ``origin`` is topic/partition/offset, and leads to the whole of what is cut
     here: a body or headers so large that the topic would refuse them.
     """
-    kept = [(name, text) for name, text in headers if not name.startswith("twofold-")]
-    if sum(len(name) + len(text or b"") for name, text in kept) > MAX_BURIED_HEADER_BYTES:
+    kept = [(name, text or b"") for name, text in headers if not name.startswith("twofold-")]
+    if sum(len(name) + len(text) for name, text in kept) > MAX_BURIED_HEADER_BYTES:
         kept = []
     return Record(
         grave,

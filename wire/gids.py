@@ -17,7 +17,9 @@ import re
 from typing import NamedTuple
 
 FORMAT = "tf1"
-_GID = re.compile(r"tf1\.([a-z0-9-]{1,24})\.(\d{1,6})\.(\d{1,5})\.([0-9a-f]{32})")
+_GID = re.compile(
+    r"tf1\.([a-z0-9-]{1,24})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,4})\.([0-9a-f]{32})"
+)
 _PREPARED = re.compile(_GID.pattern + r"\.([a-z][a-z0-9_]{0,39})")
 
 

@@ -3,8 +3,8 @@
 records.py     what is remembered: the decision log, one fact each
 events.py      what can happen
 transition.py  the answer to an event, and tables of rules
-two_phase.py   atomic transactions
-saga.py        sagas going forward
+two_phase.py   atomic transactions; two_phase_state.py is what is known of one
+saga.py        sagas going forward; saga_state.py is what is known of one
 compensation.py  sagas going back
 machine.py     one door to both: begin, react, wake, recover
 

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from coordinator.core.events import UndoSilent
 from coordinator.core.records import Closed, Outcome, Parked, StepUndone, Unanswered, UndoFailed
-from coordinator.core.saga_state import Phase, SagaState, StepPhase, StepState
+from coordinator.core.saga_state import Asked, Phase, SagaState, StepPhase, StepState
 from coordinator.core.transition import Send, Transition, fraction
 from sagas.model import EvaluationFailed, Step
 from wire.messages import Compensate, Compensated
@@ -86,13 +86,14 @@ def ask(move: Move, step: Step, state: StepState, values: Mapping[str, Any], now
         data=data,
         result=state.data,
     )
-    send = Send(undo.call.participant, compensate, key, state.since_us + undo.timeout_us)
-    return asked(move, step, state, send)
+    send = Send(undo.call.participant, compensate, key, now_us + undo.timeout_us)
+    return asked(move, step, state, send, now_us)
 
 
-def asked(move: Move, step: Step, state: StepState, send: Send) -> Move:
+def asked(move: Move, step: Step, state: StepState, send: Send, now_us: int) -> Move:
     """Note that a step's attempt is on its way."""
-    note = {**move.state.asked, step.name: (state.phase, state.attempt, state.since_us)}
+    sent = Asked((state.phase, state.attempt, state.since_us), now_us)
+    note = {**move.state.asked, step.name: sent}
     return replace(move, state=replace(move.state, asked=note), sends=(*move.sends, send))
 
 

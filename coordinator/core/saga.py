@@ -47,6 +47,8 @@ from wire.messages import Outcome as OutcomeMessage
 
 Move: TypeAlias = Transition[SagaState]
 
+RESEND_TOLD_US: Final = 30_000_000
+
 
 # ── answers to a step ────────────────────────────────────────────────────────
 
@@ -76,6 +78,11 @@ def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
     if (stale := _stale(saga, event.step, event.attempt)) is not None:
         return stale
     step, state = saga.definition.steps[event.step], saga.steps[event.step]
+    if state.since_us > now_us:
+        return Transition(saga, dropped=f"step {step.name} is to be asked again already")
+    if step.pivot and saga.deadline_us <= now_us:
+        late = f"{step.name} is the pivot, and busy past the saga's deadline"
+        return Transition(saga).remember(Parked(reason=late), now_us)
     jitter = fraction(saga.gid, event.step, state.deferrals)
     pause = step.retry.pause_us(state.deferrals + 1, (1 + jitter) / 2)
     record = StepDeferred(
@@ -185,13 +192,18 @@ def dispatch(move: Move, now_us: int) -> Move:
         else:
             move = _ask(move, step, state, now_us)
     saga = move.state
-    if saga.outcome is not None and saga.phase is not Phase.ENDED and not saga.telling:
+    if saga.outcome is not None and _telling(saga) and saga.tell_at_us <= now_us:
         move = replace(
             move,
-            state=replace(saga, telling=True),
+            state=replace(saga, tell_at_us=now_us + RESEND_TOLD_US),
             sends=(*move.sends, _outcome(saga, saga.outcome)),
         )
     return move
+
+
+def _telling(saga: SagaState) -> bool:
+    """Whether somebody may not yet know the outcome."""
+    return saga.outcome is not None and saga.phase is not Phase.ENDED and not saga.told
 
 
 def _unasked(saga: SagaState, now_us: int) -> Iterator[tuple[Step, StepState]]:
@@ -209,7 +221,8 @@ def _asking(saga: SagaState) -> Iterator[tuple[Step, StepState]]:
 
 
 def _is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
-    return saga.asked.get(step.name) == (state.phase, state.attempt, state.since_us)
+    asked = saga.asked.get(step.name)
+    return asked is not None and asked.attempt == (state.phase, state.attempt, state.since_us)
 
 
 def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
@@ -226,19 +239,31 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
         command=step.call.command,
         data=data,
     )
-    send = Send(step.call.participant, execute, key, state.since_us + step.timeout_us)
-    return compensation.asked(move, step, state, send)
+    send = Send(step.call.participant, execute, key, now_us + step.timeout_us)
+    return compensation.asked(move, step, state, send, now_us)
 
 
 def wake_at_us(saga: SagaState) -> int | None:
     """Tell when time alone will next change something."""
-    times = [
-        state.since_us + timeout_us(step, state) if _is_asked(saga, step, state) else state.since_us
-        for step, state in _asking(saga)
-    ]
+    times = [next_at_us(saga, step, state) for step, state in _asking(saga)]
     if _deadline_counts(saga):
         times.append(saga.deadline_us)
+    if _telling(saga):
+        times.append(saga.tell_at_us)
     return min(times, default=None)
+
+
+def next_at_us(saga: SagaState, step: Step, state: StepState) -> int:
+    """Tell when a step is to be asked, or its answer is no longer waited for.
+
+    An answer has its whole timeout from when this owner asked: after an hour
+    without any coordinator, nobody is to blame for an hour of silence.
+    """
+    if not _is_asked(saga, step, state):
+        return state.since_us
+    undoing = state.phase is StepPhase.UNDOING and step.undo is not None
+    timeout_us = step.undo.timeout_us if undoing and step.undo else step.timeout_us
+    return saga.asked[step.name].sent_us + timeout_us
 
 
 def due(saga: SagaState, now_us: int) -> Iterator[Event]:
@@ -246,15 +271,9 @@ def due(saga: SagaState, now_us: int) -> Iterator[Event]:
     if _deadline_counts(saga) and saga.deadline_us <= now_us:
         yield DeadlinePassed()
     for step, state in _asking(saga):
-        if state.since_us + timeout_us(step, state) <= now_us:
+        if _is_asked(saga, step, state) and next_at_us(saga, step, state) <= now_us:
             silent = UndoSilent if state.phase is StepPhase.UNDOING else StepSilent
             yield silent(step.name, state.attempt)
-
-
-def timeout_us(step: Step, state: StepState) -> int:
-    """Tell how long an answer is waited for."""
-    undoing = state.phase is StepPhase.UNDOING and step.undo is not None
-    return step.undo.timeout_us if undoing and step.undo else step.timeout_us
 
 
 def _deadline_counts(saga: SagaState) -> bool:

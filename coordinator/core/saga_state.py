@@ -1,8 +1,6 @@
 """What is known of a saga, and how each fact changes it.
 
-Nothing here decides: `evolve` only lets a record become true. A step's
-attempt begins at the time of the record that made it ready, so its timeout
-survives any number of crashes.
+Nothing here decides: `evolve` only lets a record become true.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.core.records import (
     AnyRecord,
@@ -68,6 +66,13 @@ class StepState:
     reason: str = ""
 
 
+class Asked(NamedTuple):
+    """What was sent: the attempt, by phase, number and since when it was due; and when."""
+
+    attempt: tuple[StepPhase, int, int]
+    sent_us: int
+
+
 @dataclass(frozen=True, slots=True)
 class SagaState:
     """A saga. All but the last group is what the log says; the rest a new owner forgets."""
@@ -82,11 +87,10 @@ class SagaState:
     output: Json = None
     reason: str = ""
 
-    asked: Mapping[str, tuple[StepPhase, int, int]] = field(
-        default_factory=dict[str, tuple[StepPhase, int, int]], compare=False
-    )
-    """For each step, what was last sent: phase, attempt, and since when it was due."""
-    telling: bool = field(default=False, compare=False)
+    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked], compare=False)
+    """For each step, what this owner last sent."""
+    tell_at_us: int = field(default=0, compare=False)
+    """When to tell the outcome, again, if nobody acknowledges it."""
     told: bool = field(default=False, compare=False)
 
     @classmethod
@@ -136,7 +140,12 @@ class SagaState:
                 return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
             case Parked():
                 return replace(
-                    self, phase=Phase.PARKED, outcome=record.outcome, reason=record.reason
+                    self,
+                    phase=Phase.PARKED,
+                    outcome=record.outcome,
+                    reason=record.reason,
+                    tell_at_us=0,
+                    told=False,
                 )
             case Closed():
                 return replace(
@@ -189,16 +198,19 @@ class SagaState:
     def promoted(self, at_us: int) -> SagaState:
         """Let those be undone which nothing that still stands was built on."""
         steps = dict(self.steps)
+        pending = self._below_what_stands()
         for step, state in self.in_phase(StepPhase.TO_UNDO):
-            if not self._stands_above(step.name):
+            if step.name not in pending:
                 steps[step.name] = replace(
                     state, phase=StepPhase.UNDOING, attempt=1, since_us=at_us, deferrals=0
                 )
         return replace(self, steps=steps)
 
-    def _stands_above(self, step: str) -> bool:
-        pending = (StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)
-        return any(
-            self.steps[name].phase in pending or self._stands_above(name)
-            for name in self.definition.dependents[step]
-        )
+    def _below_what_stands(self) -> set[str]:
+        """Name the steps on which something was built that is not undone yet."""
+        standing = (StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)
+        below: set[str] = set()
+        for name in reversed(tuple(self.definition.steps)):
+            if name in below or self.steps[name].phase in standing:
+                below.update(self.definition.steps[name].needs)
+        return below

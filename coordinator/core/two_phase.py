@@ -11,14 +11,11 @@ Database Management System (1986). Nothing here awaits, reads a clock, or logs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any, Final
 
 from coordinator.core.events import DeadlinePassed, Event, Kind, Published
 from coordinator.core.records import (
-    AnyRecord,
-    Begun,
     Decided,
     Decision,
     Ended,
@@ -37,102 +34,14 @@ from coordinator.core.transition import (
     on,
     table,
 )
-from sagas.model import Atomic, EvaluationFailed
+from coordinator.core.two_phase_state import Phase, TwoPhase
+from sagas.model import EvaluationFailed
 from wire.messages import Commit, End, Inquired, Json, Prepare, Rollback, Settled, Vote, Voted
 from wire.messages import Outcome as OutcomeMessage
 
 RESEND_FIRST_US: Final = 1_000_000
 RESEND_MAX_US: Final = 300_000_000
-
-
-class Phase(StrEnum):
-    """Where an atomic transaction stands."""
-
-    PREPARING = "preparing"
-    DELEGATED = "delegated"  # the lone branch decides, in one phase
-    WITHDRAWING = "withdrawing"  # ... and has not answered: it is asked how it ended
-    COMMITTING = "committing"
-    ABORTING = "aborting"
-    PARKED = "parked"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class TwoPhase:
-    """An atomic transaction.
-
-    The first group of fields is what the log says. The second is what this
-    owner has heard and asked: a new owner starts without it, and asks again.
-    """
-
-    gid: str
-    definition: Atomic
-    begun: Begun
-    began_us: int
-    phase: Phase
-    decided: Decided | None = None
-    hazards: Mapping[str, End] = field(default_factory=dict[str, End])
-    outcome: Outcome | None = None
-    reason: str = ""
-
-    votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote], compare=False)
-    results: Mapping[str, Json] = field(default_factory=dict[str, Json], compare=False)
-    settled: frozenset[str] = field(default=frozenset(), compare=False)
-    asked: Mapping[str, tuple[int, int]] = field(
-        default_factory=dict[str, tuple[int, int]], compare=False
-    )
-    """For each branch: when to ask again, and how often it was asked in this phase."""
-    telling: bool = field(default=False, compare=False)
-    told: bool = field(default=False, compare=False)
-
-    @classmethod
-    def born(cls, gid: str, definition: Atomic, begun: Begun, at_us: int) -> TwoPhase:
-        """Return the state that the first record makes."""
-        alone = len(definition.branches) == 1
-        phase = Phase.DELEGATED if alone else Phase.PREPARING
-        return cls(gid, definition, begun, at_us, phase)
-
-    def evolve(self, record: AnyRecord, _at_us: int) -> TwoPhase:
-        """Return the state in which the record is true."""
-        match record:
-            case Withdrawn():
-                return replace(self, phase=Phase.WITHDRAWING, reason=record.reason, asked={})
-            case Decided():
-                committing = record.decision is Decision.COMMIT
-                return replace(
-                    self,
-                    phase=Phase.COMMITTING if committing else Phase.ABORTING,
-                    decided=record,
-                    outcome=Outcome.COMMITTED if committing else Outcome.ABORTED,
-                    reason=record.reason or self.reason,
-                    asked={},
-                )
-            case Hazard():
-                return replace(self, hazards={**self.hazards, record.branch: record.end})
-            case Parked():
-                return replace(
-                    self, phase=Phase.PARKED, outcome=record.outcome, reason=record.reason
-                )
-            case Ended():
-                return replace(self, phase=Phase.ENDED)
-            case _:
-                raise AssertionError(f"{self.gid}: {record!r} is no fact of an atomic transaction")
-
-    @property
-    def deadline_us(self) -> int:
-        return self.began_us + self.definition.vote_timeout_us
-
-    @property
-    def waiting_for(self) -> tuple[str, ...]:
-        """The branches that must still answer before this phase can end."""
-        match self.phase:
-            case Phase.PREPARING | Phase.DELEGATED | Phase.WITHDRAWING:
-                return tuple(b for b in self.definition.branches if b not in self.votes)
-            case Phase.COMMITTING | Phase.ABORTING:
-                assert self.decided is not None
-                return tuple(b for b in self.decided.awaited if b not in self.settled)
-            case Phase.PARKED | Phase.ENDED:
-                return ()
+RESEND_TOLD_US: Final = 30_000_000
 
 
 Step = Transition[TwoPhase]
@@ -230,6 +139,9 @@ def settle_otherwise(txn: TwoPhase, event: Settled, now_us: int) -> Step:
     """One branch has ended against the decision, or unknown: recorded, never hidden."""
     if event.branch in txn.hazards:
         return Transition(txn, dropped="this hazard is known")
+    assert txn.decided is not None
+    if event.branch not in txn.decided.awaited:
+        return Transition(txn, dropped="it holds nothing that could end otherwise")
     step = Transition(replace(txn, settled=txn.settled | {event.branch})).remember(
         Hazard(branch=event.branch, end=event.end, reason=event.reason), now_us
     )
@@ -261,7 +173,7 @@ def _heuristic(txn: TwoPhase) -> Outcome:
     """Name what a broken promise amounts to, as the XA specification does."""
     if End.HAZARD in txn.hazards.values():
         return Outcome.HEURISTIC_HAZARD
-    if len(txn.hazards) < len(txn.definition.branches):
+    if txn.decided is None or len(txn.hazards) < len(txn.decided.awaited):
         return Outcome.HEURISTIC_MIXED
     committed = txn.outcome is Outcome.COMMITTED
     return Outcome.HEURISTIC_ROLLBACK if committed else Outcome.HEURISTIC_COMMIT
@@ -272,7 +184,8 @@ def answer(txn: TwoPhase, event: Inquired, _now_us: int) -> Step:
     branch = txn.definition.branches[event.branch]
     assert txn.decided is not None
     message = decision_message(txn.gid, event.branch, txn.decided.decision)
-    return Transition(txn, sends=(Send(branch.call.participant, message, txn.gid),))
+    key = _key(txn, event.branch)
+    return Transition(txn, sends=(Send(branch.call.participant, message, key),))
 
 
 def answer_if_decided(txn: TwoPhase, event: Inquired, now_us: int) -> Step:
@@ -297,6 +210,7 @@ def begin(txn: TwoPhase, now_us: int) -> Step:
     try:
         for branch in txn.definition.branches.values():
             branch.data(scope(txn))
+            _key(txn, branch.name)
     except EvaluationFailed as error:
         aborted = Decided(decision=Decision.ABORT, awaited=(), reason=str(error))
         return Transition(txn).remember(aborted, now_us)
@@ -313,11 +227,17 @@ def dispatch(step: Step, now_us: int) -> Step:
         if due_us <= now_us:
             sends.append(_question(txn, name))
             asked[name] = (now_us + resend_pause_us(txn.gid, name, times), times + 1)
-    telling = txn.telling
-    if txn.outcome is not None and txn.phase is not Phase.ENDED and not telling:
+    tell_at_us = txn.tell_at_us
+    if _telling(txn) and txn.outcome is not None and tell_at_us <= now_us:
         sends.append(_outcome(txn, txn.outcome))
-        telling = True
-    return replace(step, state=replace(txn, asked=asked, telling=telling), sends=tuple(sends))
+        tell_at_us = now_us + RESEND_TOLD_US
+    state = replace(txn, asked=asked, tell_at_us=tell_at_us)
+    return replace(step, state=state, sends=tuple(sends))
+
+
+def _telling(txn: TwoPhase) -> bool:
+    """Whether somebody may not yet know the outcome."""
+    return txn.outcome is not None and txn.phase is not Phase.ENDED and not txn.told
 
 
 def resend_pause_us(gid: str, branch: str, times: int) -> int:
@@ -338,6 +258,8 @@ def wake_at_us(txn: TwoPhase) -> int | None:
     times = [txn.asked.get(name, (0, 0))[0] for name in txn.waiting_for]
     if txn.phase in (Phase.PREPARING, Phase.DELEGATED):
         times.append(txn.deadline_us)
+    if _telling(txn):
+        times.append(txn.tell_at_us)
     return min(times, default=None)
 
 
@@ -372,9 +294,19 @@ def scope(txn: TwoPhase) -> Mapping[str, Any]:
     }
 
 
+def _key(txn: TwoPhase, name: str) -> str:
+    """One key for all that a branch hears, so that it arrives in order."""
+    key = txn.definition.branches[name].key
+    return txn.gid if key is None else str(key(_asking_scope(txn)))
+
+
+def _asking_scope(txn: TwoPhase) -> Mapping[str, Any]:
+    return {**scope(txn), "branches": {}}
+
+
 def _question(txn: TwoPhase, name: str) -> Send:
     branch = txn.definition.branches[name]
-    where = branch.call.participant
+    where, key = branch.call.participant, _key(txn, name)
     match txn.phase:
         case Phase.PREPARING | Phase.DELEGATED:
             prepare = Prepare(
@@ -384,11 +316,11 @@ def _question(txn: TwoPhase, name: str) -> Send:
                 data=branch.data(scope(txn)),
                 one_phase=txn.phase is Phase.DELEGATED,
             )
-            return Send(where, prepare, txn.gid, txn.deadline_us)
+            return Send(where, prepare, key, txn.deadline_us)
         case Phase.COMMITTING:
-            return Send(where, Commit(gid=txn.gid, branch=name), txn.gid)
+            return Send(where, Commit(gid=txn.gid, branch=name), key)
         case _:
-            return Send(where, Rollback(gid=txn.gid, branch=name), txn.gid)
+            return Send(where, Rollback(gid=txn.gid, branch=name), key)
 
 
 def _outcome(txn: TwoPhase, outcome: Outcome) -> Send:

@@ -1,0 +1,121 @@
+"""What is known of an atomic transaction, and how each fact changes it.
+
+Nothing here decides: `evolve` only lets a record become true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from coordinator.core.records import (
+    AnyRecord,
+    Begun,
+    Decided,
+    Decision,
+    Ended,
+    Hazard,
+    Outcome,
+    Parked,
+    Withdrawn,
+)
+from sagas.model import Atomic
+from wire.messages import End, Json, Vote
+
+
+class Phase(StrEnum):
+    """Where an atomic transaction stands."""
+
+    PREPARING = "preparing"
+    DELEGATED = "delegated"  # the lone branch decides, in one phase
+    WITHDRAWING = "withdrawing"  # ... and has not answered: it is asked how it ended
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class TwoPhase:
+    """An atomic transaction.
+
+    The first group of fields is what the log says. The second is what this
+    owner has heard and asked: a new owner starts without it, and asks again.
+    """
+
+    gid: str
+    definition: Atomic
+    begun: Begun
+    began_us: int
+    phase: Phase
+    decided: Decided | None = None
+    hazards: Mapping[str, End] = field(default_factory=dict[str, End])
+    outcome: Outcome | None = None
+    reason: str = ""
+
+    votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote], compare=False)
+    results: Mapping[str, Json] = field(default_factory=dict[str, Json], compare=False)
+    settled: frozenset[str] = field(default=frozenset(), compare=False)
+    asked: Mapping[str, tuple[int, int]] = field(
+        default_factory=dict[str, tuple[int, int]], compare=False
+    )
+    """For each branch: when to ask again, and how often it was asked in this phase."""
+    tell_at_us: int = field(default=0, compare=False)
+    """When to tell the outcome, again, if nobody acknowledges it."""
+    told: bool = field(default=False, compare=False)
+
+    @classmethod
+    def born(cls, gid: str, definition: Atomic, begun: Begun, at_us: int) -> TwoPhase:
+        """Return the state that the first record makes."""
+        alone = len(definition.branches) == 1
+        phase = Phase.DELEGATED if alone else Phase.PREPARING
+        return cls(gid, definition, begun, at_us, phase)
+
+    def evolve(self, record: AnyRecord, _at_us: int) -> TwoPhase:
+        """Return the state in which the record is true."""
+        match record:
+            case Withdrawn():
+                return replace(self, phase=Phase.WITHDRAWING, reason=record.reason, asked={})
+            case Decided():
+                committing = record.decision is Decision.COMMIT
+                return replace(
+                    self,
+                    phase=Phase.COMMITTING if committing else Phase.ABORTING,
+                    decided=record,
+                    outcome=Outcome.COMMITTED if committing else Outcome.ABORTED,
+                    reason=record.reason or self.reason,
+                    asked={},
+                )
+            case Hazard():
+                return replace(self, hazards={**self.hazards, record.branch: record.end})
+            case Parked():
+                return replace(
+                    self,
+                    phase=Phase.PARKED,
+                    outcome=record.outcome,
+                    reason=record.reason,
+                    tell_at_us=0,
+                    told=False,
+                )
+            case Ended():
+                return replace(self, phase=Phase.ENDED)
+            case _:
+                raise AssertionError(f"{self.gid}: {record!r} is no fact of an atomic transaction")
+
+    @property
+    def deadline_us(self) -> int:
+        return self.began_us + self.definition.vote_timeout_us
+
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """The branches that must still answer before this phase can end."""
+        match self.phase:
+            case Phase.PREPARING | Phase.DELEGATED | Phase.WITHDRAWING:
+                return tuple(b for b in self.definition.branches if b not in self.votes)
+            case Phase.COMMITTING | Phase.ABORTING:
+                assert self.decided is not None
+                ended = self.settled | self.hazards.keys()
+                return tuple(b for b in self.decided.awaited if b not in ended)
+            case Phase.PARKED | Phase.ENDED:
+                return ()

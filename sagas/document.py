@@ -1,0 +1,195 @@
+"""What people write: the words of the language, and their shapes.
+
+Everything unknown is refused. What a word means is said in its description,
+which is what an editor shows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
+
+SECOND_US: Final = 1_000_000
+_UNITS: Final = {
+    "ms": 1_000,
+    "s": SECOND_US,
+    "m": 60 * SECOND_US,
+    "h": 3_600 * SECOND_US,
+    "d": 86_400 * SECOND_US,
+}
+_DURATION: Final = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+
+
+def duration_us(value: Any) -> int:
+    """Read `200ms`, `5s`, `2m`, `1h` or `30d` as microseconds."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a number and a unit: 200ms, 5s, 2m, 1h, 30d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(duration_us, json_schema_input_type=str),
+    Field(gt=0, description="a number and a unit: 200ms, 5s, 2m, 1h, 30d"),
+]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+CallText = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}\.[a-z][a-z0-9-]{0,39}$")
+]
+Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Part(BaseModel):
+    """Base of all parts of a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=True)
+
+
+class StartPart(Part):
+    """Which events start a transaction."""
+
+    topic: Annotated[Topic | None, Field(description="a topic of yours")] = None
+    when: Annotated[Text | None, Field(description="CEL over `event`; default: always")] = None
+    key: Annotated[
+        Text | None,
+        Field(description="CEL over `event`; the same key starts one. Default: its place"),
+    ] = None
+
+
+class RetryPart(Part):
+    """How often, and how far apart."""
+
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    first: Duration = SECOND_US
+    factor: Annotated[float, Field(ge=1, le=100, strict=False)] = 2.0
+    max: Duration = 60 * SECOND_US
+
+
+class UndoPart(Part):
+    """How a step is undone."""
+
+    call: CallText
+    with_: Annotated[
+        dict[str, Any] | None, Field(alias="with", description="default: what the step got")
+    ] = None
+    timeout: Duration = 30 * SECOND_US
+    retry: RetryPart = RetryPart()
+
+
+class NoUndoPart(Part):
+    """Why a step's effect may stand."""
+
+    none: Annotated[Text, Field(description="the reason")]
+
+
+def _undo_tag(value: Any) -> str:
+    """Tell which of the three shapes is meant, so that errors speak of that one alone."""
+    if isinstance(value, dict):
+        return "<none>" if "none" in value else "<undo>"
+    return "<call>"
+
+
+AnyUndo = Annotated[
+    Annotated[CallText, Tag("<call>")]
+    | Annotated[UndoPart, Tag("<undo>")]
+    | Annotated[NoUndoPart, Tag("<none>")],
+    Discriminator(_undo_tag),
+]
+
+
+class StepPart(Part):
+    """One step of a saga."""
+
+    needs: Annotated[
+        list[str] | None,
+        Field(
+            description="steps that must be done first; [] starts at once; default: the one before"
+        ),
+    ] = None
+    call: Annotated[CallText, Field(description="participant.command")]
+    with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
+    key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
+    timeout: Annotated[Duration, Field(description="for each attempt")] = 30 * SECOND_US
+    retry: RetryPart = RetryPart()
+    undo: Annotated[
+        AnyUndo | None,
+        Field(description="participant.command, or {call, with, timeout, retry}, or {none: why}"),
+    ] = None
+    pivot: Annotated[bool, Field(description="past this step there is no way back")] = False
+
+
+class SagaDocument(Part):
+    """A saga: steps that commit one by one, and are undone if the whole cannot be."""
+
+    saga: Annotated[Name, Field(description="its name")]
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    start: StartPart = StartPart()
+    input: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the input")] = None
+    deadline: Annotated[Duration, Field(description="for the whole saga")] = 3_600 * SECOND_US
+    steps: Annotated[dict[Id, StepPart], Field(min_length=1, max_length=200)]
+    output: Annotated[Any, Field(description="what its outcome tells")] = None
+
+
+class BranchPart(Part):
+    """One branch of an atomic transaction."""
+
+    call: Annotated[CallText, Field(description="participant.command")]
+    with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
+    key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
+
+
+class AtomicDocument(Part):
+    """An atomic transaction: branches that commit together or not at all."""
+
+    atomic: Annotated[Name, Field(description="its name")]
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    start: StartPart = StartPart()
+    input: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the input")] = None
+    vote_timeout: Annotated[Duration, Field(description="for all votes")] = 10 * SECOND_US
+    branches: Annotated[dict[Id, BranchPart], Field(min_length=1, max_length=50)]
+    output: Annotated[Any, Field(description="what its outcome tells")] = None
+
+
+Kind = Literal["saga", "atomic"]
+DOCUMENTS: Final[dict[str, type[SagaDocument | AtomicDocument]]] = {
+    "saga": SagaDocument,
+    "atomic": AtomicDocument,
+}
+LATER: Final = frozenset(
+    {
+        "approve",
+        "at_most",
+        "atomic",
+        "budget",
+        "delay",
+        "each",
+        "every",
+        "if",
+        "index",
+        "jitter",
+        "lock",
+        "migrate_from",
+        "on_deadline",
+        "on_undo_failure",
+        "on_unknown",
+        "reply_to",
+        "retain",
+        "saga",
+        "tcc",
+        "wait",
+    }
+)
+"""Words that the language will have, and does not yet."""

@@ -1,0 +1,133 @@
+"""What could end half done is refused here, before it is ever run.
+
+Each check is a function from a shaped document to problems; the codes are
+stable and part of the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sagas import graph
+from sagas.document import NoUndoPart, SagaDocument, StepPart
+from sagas.problems import Problem, did_you_mean
+from sagas.source import Source
+
+Needs = Mapping[str, list[str]]
+
+
+def needs_of(document: SagaDocument) -> dict[str, list[str]]:
+    """Return what each step needs: what it says, or the step before it."""
+    needs: dict[str, list[str]] = {}
+    before: list[str] = []
+    for name, step in document.steps.items():
+        needs[name] = before if step.needs is None else list(dict.fromkeys(step.needs))
+        before = [name]
+    return needs
+
+
+def lint(source: Source, document: SagaDocument) -> list[Problem]:
+    """Return everything that must not be published."""
+    needs = needs_of(document)
+    if problems := [*_unknown_needs(source, needs), *_cycles(source, needs)]:
+        return problems  # the rest makes sense only for an order that there is
+    return [
+        *_pivot(source, document, needs),
+        *_undo(source, document, needs),
+        *_deadline(source, document, needs),
+    ]
+
+
+def _unknown_needs(source: Source, needs: Needs) -> Iterator[Problem]:
+    for name, wanted in needs.items():
+        for i, need in enumerate(wanted):
+            if need not in needs:
+                yield source.problem(
+                    "unknown-step",
+                    f"step `{name}` needs `{need}`, which is no step",
+                    did_you_mean(need, needs.keys() - {name}),
+                    path=("steps", name, "needs", i),
+                )
+
+
+def _cycles(source: Source, needs: Needs) -> Iterator[Problem]:
+    known = {name: [n for n in wanted if n in needs] for name, wanted in needs.items()}
+    try:
+        graph.order(known)
+    except graph.CycleError as error:
+        circle: list[str] = error.args[1]
+        said = " → ".join(reversed(circle))
+        path = ("steps", min(circle, key=list(needs).index), "needs")
+        yield source.problem("cycle", f"these steps wait for each other: {said}", path=path)
+
+
+def _pivot(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Problem]:
+    pivots = [name for name, step in document.steps.items() if step.pivot]
+    for extra in pivots[1:]:
+        yield source.problem(
+            "two-pivots",
+            f"`{pivots[0]}` is the pivot already: past it, `{extra}` could be refused",
+            "a saga has one point of no return",
+            path=("steps", extra, "pivot"),
+            key=True,
+        )
+    if len(pivots) != 1:
+        return
+    pivot = pivots[0]
+    above = graph.ancestors(needs, pivot)
+    for name in document.steps:
+        if name != pivot and name not in above and pivot not in graph.ancestors(needs, name):
+            yield source.problem(
+                "pivot-concurrent",
+                f"step `{name}` may run beside the pivot `{pivot}`:"
+                " if it is refused after it, there is no way back",
+                f"add `{name}` to the needs of `{pivot}`, or `{pivot}` to the needs of `{name}`",
+                path=("steps", name),
+                key=True,
+            )
+
+
+def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Problem]:
+    pivot = next((name for name, step in document.steps.items() if step.pivot), None)
+    for name, step in document.steps.items():
+        if name == pivot:
+            yield from _has_no_undo(source, name, step, "pivot-undo", "is the pivot")
+        elif pivot is not None and pivot in graph.ancestors(needs, name):
+            said = f"comes after the pivot `{pivot}`"
+            yield from _has_no_undo(source, name, step, "undo-after-pivot", said)
+        elif step.undo is None:
+            where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
+            participant = step.call.partition(".")[0]
+            yield source.problem(
+                "undo-missing",
+                f"step `{name}` {where} and has no undo",
+                f'add `undo: {participant}.…`, or `undo: {{none: "why it may stand"}}`',
+                path=("steps", name),
+                key=True,
+            )
+
+
+def _has_no_undo(
+    source: Source, name: str, step: StepPart, code: str, why: str
+) -> Iterator[Problem]:
+    if step.undo is not None and not isinstance(step.undo, NoUndoPart):
+        yield source.problem(
+            code,
+            f"step `{name}` {why} and is never undone",
+            "remove `undo`",
+            path=("steps", name, "undo"),
+            key=True,
+        )
+
+
+def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Problem]:
+    timeouts = {name: step.timeout for name, step in document.steps.items()}
+    longest = graph.longest_us(needs, timeouts)
+    if document.deadline < longest:
+        yield source.problem(
+            "deadline-short",
+            f"the deadline of {document.deadline / 1e6:g} s is shorter than the timeouts"
+            f" on the longest path, {longest / 1e6:g} s",
+            "raise the deadline, or lower the timeouts",
+            path=("deadline",),
+        )

@@ -1,0 +1,50 @@
+"""What is wrong with a definition, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong. ``line`` and ``column`` count from 1."""
+
+    code: str
+    message: str
+    hint: str
+    file: str
+    line: int
+    column: int
+    excerpt: str
+
+    def __str__(self) -> str:
+        """Write it as compilers do: place, sentence, the line, and a caret with the hint."""
+        number = str(self.line)
+        margin = " " * (len(number) + 2)
+        caret = " " * (self.column - 1) + "^" + (f" {self.hint}" if self.hint else "")
+        return (
+            f"{self.file}:{self.line}:{self.column}: error[{self.code}]: {self.message}\n"
+            f" {number} | {self.excerpt}\n{margin}| {caret}"
+        )
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return it as an object for other tools."""
+        return self._asdict()
+
+
+class DefinitionInvalid(Exception):
+    """A definition that may not be published; holds all its problems, first things first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems), key=lambda p: (p.line, p.column, p.code))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the nearest of the known words, or list them."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    return f"known here: {', '.join(words)}" if words else ""

@@ -1,0 +1,99 @@
+"""Does a document have the shape that the language gives it? If not: where, and what to write."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from sagas.document import DOCUMENTS, LATER, AtomicDocument, SagaDocument
+from sagas.problems import DefinitionInvalid, Problem, did_you_mean
+from sagas.source import Path, Source
+
+_PATTERNS: Final = {
+    "call": "write `participant.command`, in lower case: `stock.reserve`",
+    "undo": 'write `participant.command`, or `{call: …}`, or `{none: "why it may stand"}`',
+    "topic": "a topic has letters, digits, dots, underscores and hyphens",
+}
+
+
+def shape(source: Source) -> SagaDocument | AtomicDocument:
+    """Read the document, or raise DefinitionInvalid with everything that does not fit."""
+    value = source.value
+    if not isinstance(value, dict):
+        raise DefinitionInvalid([source.problem("shape", "a definition is a mapping of words")])
+    kinds = [kind for kind in DOCUMENTS if kind in value]
+    if len(kinds) != 1:
+        said = "a definition is either a saga or atomic" if kinds else "what is it?"
+        hint = "begin with `saga: name` or `atomic: name`"
+        raise DefinitionInvalid([source.problem("kind", said, hint)])
+    model = DOCUMENTS[kinds[0]]
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        problems = [_problem(source, model, dict(one)) for one in found]
+        raise DefinitionInvalid(problems) from error
+
+
+def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> Problem:
+    # Pydantic's own signs, [key] and the tags of unions, are no places in the file.
+    path: Path = tuple(part for part in error["loc"] if str(part)[:1] not in ("[", "<"))
+    word = str(path[-1]) if path else ""
+    match error["type"]:
+        case "extra_forbidden":
+            return _unknown(source, model, path, word)
+        case "missing":
+            hint = f"add `{word}: …`"
+            return source.problem("missing", f"`{word}` is missing", hint, path=path[:-1], key=True)
+        case "string_pattern_mismatch" if "[key]" in error["loc"]:
+            hint = f"`{word.replace('-', '_').lower()}`" if "-" in word else ""
+            said = f"`{word}` is no id: lower-case letters, digits and underscores, 40 at most"
+            return source.problem("name", said, hint, path=path, key=True)
+        case "string_pattern_mismatch":
+            hint = _PATTERNS.get(word, "lower-case letters, digits and hyphens, 40 at most")
+            return source.problem(
+                "name", f"`{_shown(error['input'])}` is not right here", hint, path=path
+            )
+        case _:
+            said = str(error["msg"]).removeprefix("Value error, ")
+            where = f"`{word}`: " if word else ""
+            return source.problem("shape", where + said[:1].lower() + said[1:], path=path)
+
+
+def _unknown(source: Source, model: type[BaseModel], path: Path, word: str) -> Problem:
+    if word in LATER:
+        said = f"`{word}` is not part of the language yet"
+        return source.problem("unknown-word", said, path=path, key=True)
+    hint = did_you_mean(word, _known(model, path[:-1]))
+    return source.problem("unknown-word", f"unknown word `{word}`", hint, path=path, key=True)
+
+
+def _known(model: type[BaseModel], path: Path) -> set[str]:
+    """Collect the words that are known at a place, by walking the schema."""
+    schema = model.model_json_schema(by_alias=True)
+    here: list[dict[str, Any]] = [schema]
+    for part in path:
+        here = [inner for one in here for inner in _inside(schema, one, str(part))]
+    return {word for one in here for word in one.get("properties", {})}
+
+
+def _inside(schema: dict[str, Any], one: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    found = one.get("properties", {}).get(part) or one.get("additionalProperties")
+    if not isinstance(found, dict):
+        patterns: dict[str, Any] = one.get("patternProperties", {})
+        found = next(iter(patterns.values()), None)
+    return _resolved(schema, found) if isinstance(found, dict) else []  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _resolved(schema: dict[str, Any], one: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in one:
+        return _resolved(schema, schema["$defs"][one["$ref"].rpartition("/")[2]])
+    if options := one.get("anyOf") or one.get("oneOf"):
+        return [inner for option in options for inner in _resolved(schema, option)]
+    return [one]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "…"  # noqa: PLR2004  # a line's worth

@@ -1,0 +1,164 @@
+"""YAML text → plain values, with the place of each.
+
+A definition needs little of YAML, so what invites mistakes is refused:
+anchors and aliases, tags, duplicate keys, several documents, tabs.
+YAML 1.2 (https://yaml.org/spec/1.2.2/): `no` is a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, DocumentStartEvent, NodeEvent
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from sagas.problems import DefinitionInvalid, Problem
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 20
+
+Path: TypeAlias = tuple[str | int, ...]
+
+_TAG: Final = "tag:yaml.org,2002:"
+_INTEGER: Final = re.compile(r"[-+]?[0-9]+")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: Final = {
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "~": None,
+    "": None,
+}
+
+
+class Source:
+    """A definition's text, its values, and where they stand."""
+
+    def __init__(self, text: str, origin: str) -> None:
+        self.text, self.origin = text, origin
+        self.lines = text.splitlines()
+        self._problems: list[Problem] = []
+        self._keys: dict[Path, tuple[int, int]] = {}
+        self._values: dict[Path, tuple[int, int]] = {(): (1, 1)}
+        self.value: Any = self._read()
+        if self._problems:
+            raise DefinitionInvalid(self._problems)
+
+    def problem(
+        self, code: str, message: str, hint: str = "", *, path: Path = (), key: bool = False
+    ) -> Problem:
+        """Make a problem at a value, or at its key; where it is missing, at what would hold it."""
+        places = self._keys if key else self._values
+        while path and path not in places:
+            path = path[:-1]
+            places = self._keys if path in self._keys else self._values
+        line, column = places.get(path, (1, 1))
+        return self._at(code, message, hint, line, column)
+
+    def _at(self, code: str, message: str, hint: str, line: int, column: int) -> Problem:
+        excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        return Problem(code, message, hint, self.origin, line, column, excerpt)
+
+    # ── reading ──────────────────────────────────────────────────────────────
+
+    def _read(self) -> Any:
+        size = len(self.text.encode("utf-8", "surrogatepass"))
+        if size > MAX_BYTES:
+            self._fail("too-large", f"the file has {size} bytes, over {MAX_BYTES}")
+        try:
+            self._refuse_fancy()
+            node = self._yaml().compose(self.text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self._fail("yaml", _first_line(error.problem or str(error)), line, column)
+        except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
+            self._fail("yaml", _first_line(str(error)) or type(error).__name__)
+        if node is None:
+            self._fail("empty", "there is no definition in this file")
+        return self._construct(node, ())
+
+    @staticmethod
+    def _yaml() -> YAML:
+        yaml = YAML(typ="rt", pure=True)
+        yaml.version = (1, 2)
+        return yaml
+
+    def _refuse_fancy(self) -> None:
+        """Look at the bare events first: an alias bomb is refused before it is built."""
+        documents = depth = 0
+        for event in self._yaml().parse(self.text):
+            mark: Any = event.start_mark
+            place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            kind = type(event).__name__
+            depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+            if depth > MAX_DEPTH:
+                self._fail("too-deep", f"more than {MAX_DEPTH} levels", *place)
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._fail("documents", "a file holds one definition", *place)
+            elif isinstance(event, AliasEvent):
+                self._fail("alias", "aliases are not allowed: write it out", *place)
+            elif isinstance(event, NodeEvent) and event.anchor:
+                self._fail("alias", "anchors are not allowed: write it out", *place)
+            elif str(getattr(event, "tag", None) or "") not in ("", "!"):
+                self._fail("tag", "tags are not allowed", *place)
+
+    def _fail(self, code: str, message: str, line: int = 1, column: int = 1) -> Any:
+        raise DefinitionInvalid([self._at(code, message, "", line, column)])
+
+    # ── constructing ─────────────────────────────────────────────────────────
+
+    def _construct(self, node: Any, path: Path) -> Any:
+        self._values[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if isinstance(node, MappingNode):
+            return dict(self._pairs(node, path))
+        if isinstance(node, SequenceNode):
+            return [self._construct(item, (*path, i)) for i, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        return _scalar(node)
+
+    def _pairs(self, node: Any, path: Path) -> Iterator[tuple[str, Any]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if not isinstance(key_node, ScalarNode):
+                self._problems.append(self._at("yaml", "a key must be a word", "", *place))
+                continue
+            key = str(key_node.value)
+            if key in seen:
+                said = f"`{key}` is said twice"
+                self._problems.append(self._at("duplicate-key", said, "", *place))
+                continue
+            seen.add(key)
+            self._keys[*path, key] = place
+            yield key, self._construct(value_node, (*path, key))
+
+
+def _scalar(node: Any) -> Any:
+    """Resolve a plain scalar by the core schema of YAML 1.2; anything quoted is a text."""
+    text = str(node.value)
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 19 else text  # noqa: PLR2004  # 64 bits
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""
