@@ -129,7 +129,8 @@ async def counters(dsn: Dsn, name: str, told: Sequence[Told]) -> list[Finding]:
 
 
 async def _rows(dsn: str, query: str, *args: Any) -> list[Any]:
-    connection: Any = await asyncpg.connect(dsn)
+    connect: Any = asyncpg.connect  # asyncpg ships no types
+    connection = await connect(dsn)
     try:
         return await connection.fetch(query, *args)
     finally:

@@ -89,7 +89,7 @@ class Cluster:
         """Start participants in one process; it is ready when it says so."""
         argv = ("participants", "run", *(modules or self.participants))
         child = self._start(name, argv, failpoint)
-        child.await_ready(lambda: "participants_ready" in child.log_text(), seconds=READY_SECONDS)
+        child.await_ready(lambda: "worker_ready" in child.log_text(), seconds=READY_SECONDS)
         return child
 
     def _start(self, name: str, argv: Sequence[str], failpoint: str) -> Child:

@@ -1,0 +1,107 @@
+"""What is waiting to be done for branches, and in which order. Pure.
+
+Decisions overtake prepares: a branch that is held prepared holds its locks
+and its slot until it is told how to end, and others wait for these. For the
+same reason no more are held than a limit well below the server's slots, and
+some lanes are kept for decisions: a prepare may wait for a lock that only a
+decision can release.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from participants.watermark import Place
+from wire.messages import Commit, Prepare, Rollback
+
+KEPT_FOR_DECISIONS: Final = 2
+"""Lanes that no prepare may take, unless there are hardly any."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One command for a branch, however often it has come."""
+
+    message: Prepare | Commit | Rollback
+    late: bool = False
+    traceparent: str | None = None
+    tag: Any = None
+    sources: list[tuple[Place, int]] = field(default_factory=list[tuple[Place, int]])
+    prepares: bool = False
+    """Whether it runs on a lane for prepares."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return type(self.message).__name__, self.message.gid, self.message.branch
+
+    @property
+    def name(self) -> str:
+        """The name of its prepared transaction."""
+        return f"{self.message.gid}.{self.message.branch}"
+
+
+class Backlog:
+    """Jobs that wait and jobs that run."""
+
+    def __init__(self, *, lanes: int, held_limit: int, waiting_limit: int) -> None:
+        self._free = lanes
+        self._prepare_lanes = max(1, lanes - KEPT_FOR_DECISIONS)
+        self._held_limit, self._waiting_limit = held_limit, waiting_limit
+        self._jobs: dict[tuple[str, str, str], Job] = {}
+        self._urgent: deque[Job] = deque()
+        self._prepares: deque[Job] = deque()
+        self._preparing = 0
+
+    def add(self, job: Job, *, held: bool) -> Job | None:
+        """Queue a job, or join it to one that is the same; return the one that is queued.
+
+        ``held`` says that it is prepared already, so that it only asks for the
+        vote again. None means that there is no room for another prepare.
+        """
+        same = self._jobs.get(job.key)
+        if same is not None:
+            same.sources += job.sources
+            return same
+        urgent = held or not isinstance(job.message, Prepare)
+        if not urgent and len(self._prepares) >= self._waiting_limit:
+            return None
+        self._jobs[job.key] = job
+        (self._urgent if urgent else self._prepares).append(job)
+        return job
+
+    def take(self, held: int) -> Job | None:
+        """Return what is to be done next, if there is a lane for it.
+
+        ``held`` is how many branches are prepared by now.
+        """
+        if not self._free:
+            return None
+        if self._urgent:
+            self._free -= 1
+            return self._urgent.popleft()
+        room = self._held_limit - held - self._preparing
+        if self._prepares and room > 0 and self._preparing < self._prepare_lanes:
+            self._free -= 1
+            self._preparing += 1
+            job = self._prepares.popleft()
+            job.prepares = True
+            return job
+        return None
+
+    def done(self, job: Job) -> None:
+        """Give a job's lane back."""
+        self._free += 1
+        self._preparing -= job.prepares
+        self._jobs.pop(job.key, None)
+
+    @property
+    def unfinished(self) -> int:
+        """How many jobs wait or run."""
+        return len(self._jobs)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._urgent) + len(self._prepares)

@@ -1,0 +1,80 @@
+"""What a handler is given, and what it may answer other than a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from wire.messages import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a handler.
+
+    ``name`` is the step's or branch's name in the definition; together with
+    ``gid`` it is a key that is the same however often the call is repeated,
+    for effects outside the database. ``result`` is what the step returned,
+    and is given to its undo only.
+    """
+
+    gid: str
+    name: str
+    command: str
+    data: Json
+    attempt: int = 1
+    result: Json = None
+
+    @property
+    def step(self) -> str:
+        return self.name
+
+    @property
+    def branch(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """A key for effects outside the database: equal for every repetition."""
+        return f"{self.gid}/{self.name}"
+
+
+class Verdict(Exception):
+    """What a handler may return or raise. Its work in the database is undone."""
+
+    verdict: ClassVar[str]
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Refused(Verdict):
+    """A business no: it was not done, and this call never will be."""
+
+    verdict = "refused"
+
+
+class Busy(Verdict):
+    """Not now: it was not done; ask again. Costs a step no attempt."""
+
+    verdict = "busy"
+
+
+class Failed(Verdict):
+    """A technical fault: it was not done; a retry may help. Aborts a branch."""
+
+    verdict = "failed"
+
+
+class ReadOnly(NamedTuple):
+    """A branch's answer when it wrote nothing: it needs no second phase.
+
+    Its transaction is rolled back, so what it wrote all the same is lost.
+    """
+
+    data: Json = None
+
+
+Outcome: TypeAlias = Json | Verdict | ReadOnly
+"""What came of a handler."""

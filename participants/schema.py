@@ -1,0 +1,66 @@
+"""The two tables that a participant's database needs, and how they get there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from participants.connections import Connection
+
+# `reply` is json, not jsonb: it is given back as it was, and jsonb refuses \u0000.
+SCHEMA: Final = """\
+CREATE SCHEMA IF NOT EXISTS twofold;
+
+-- One row for each step of a saga that was asked for here, written in the same
+-- transaction as its effect.
+CREATE TABLE IF NOT EXISTS twofold.barrier (
+    gid    text        NOT NULL,
+    step   text        NOT NULL,
+    status text        NOT NULL CHECK (status IN ('done', 'refused', 'sealed', 'undone')),
+    reply  json,
+    reason text        NOT NULL DEFAULT '',
+    at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (gid, step)
+);
+
+-- One row for each branch of an atomic transaction that has ended here, the
+-- marker. 'committed' is written by the branch itself, so it is seen once it is so.
+CREATE TABLE IF NOT EXISTS twofold.branch (
+    gid    text        NOT NULL,
+    branch text        NOT NULL,
+    status text        NOT NULL CHECK (status IN ('committed', 'rolled-back')),
+    reply  json,
+    reason text        NOT NULL DEFAULT '',
+    at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (gid, branch)
+);
+"""
+
+_LOCK_KEY: Final = 0x74776F7061727469  # "twoparti"
+_PRESENT: Final = """
+    SELECT to_regclass('twofold.barrier') IS NOT NULL
+       AND to_regclass('twofold.branch') IS NOT NULL
+"""
+
+
+def schema_sql() -> str:
+    """Return the SQL that `migrate` runs. It may be run again."""
+    return SCHEMA
+
+
+async def is_present(connection: Connection) -> bool:
+    """Tell whether the tables are there."""
+    return bool(await connection.fetchval(_PRESENT))
+
+
+async def migrate(connection: Connection, extra_sql: str = "") -> None:
+    """Create what is missing, and run the participant's own set-up in the same transaction.
+
+    Several processes may do so at once: IF NOT EXISTS alone does not make
+    that safe, so they take turns.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
+        if not await is_present(connection):
+            await connection.execute(SCHEMA)
+        if extra_sql.strip():
+            await connection.execute(extra_sql)

@@ -1,0 +1,400 @@
+"""A process that serves participants: commands in, replies out.
+
+All participants of a process share one reader and one producer. A command's
+offset is finished when its reply is acknowledged by Kafka, and committed when
+everything before it is finished; so a command that was under way when the
+process died is read again, and the databases know what became of it.
+
+A session ends with any trouble with Kafka, and a new one begins where the
+offsets say. Trouble with a database is its own participant's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+
+from participants import schema, telemetry
+from participants.app import Participant
+from participants.connections import Connections, DatabaseAway, with_database
+from participants.postgres import Branches
+from participants.replies import Replies
+from participants.resolver import Resolver
+from participants.service import Service, Source, Told
+from participants.settings import Settings
+from participants.watermark import Watermark
+from wire import failpoints, gids
+from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
+from wire.kafka import (
+    GroupReader,
+    KafkaUnavailable,
+    Place,
+    Producer,
+    Received,
+    partition_counts,
+)
+from wire.messages import (
+    Command,
+    Commit,
+    Compensate,
+    Execute,
+    Inquired,
+    Prepare,
+    Reply,
+    Rollback,
+    Vote,
+    Voted,
+)
+from wire.topics import Topics
+
+logger = structlog.get_logger(__name__)
+
+POLL_MS: Final = 100
+POLL_LIMIT: Final = 128
+COMMIT_EVERY_SECONDS: Final = 0.5
+FINISH_SECONDS: Final = 5.0
+"""How long a worker that is told to stop waits for what is under way."""
+
+
+class NotReady(Exception):
+    """A participant's database lacks something that it needs; says what to do."""
+
+
+class Bound:
+    """A participant and its database, for as long as the process lives."""
+
+    def __init__(self, participant: Participant, postgres: str) -> None:
+        dsn = participant.dsn or with_database(postgres, participant.database)
+        self.participant = participant
+        self.connections = Connections(
+            dsn,
+            name=participant.name,
+            limit=participant.connections,
+            limits=participant.limits,
+            role=participant.role,
+        )
+        self.branches = Branches(self.connections)
+        self.held_limit = participant.held
+
+    async def check(self) -> None:
+        """See that the database is ready, and learn what it holds prepared."""
+        name = self.participant.name
+        async with self.connections.one() as connection:
+            if not await schema.is_present(connection):
+                raise NotReady(
+                    f"{name}: its database lacks the tables of Twofold;"
+                    " run `twofold participants migrate`"
+                )
+        if not self.participant.branches:
+            return
+        slots = await self.branches.slots()
+        if slots == 0:
+            raise NotReady(
+                f"{name} has branches, but prepared transactions are off in its database:"
+                " set max_prepared_transactions, e.g. to 256, and restart Postgres"
+            )
+        # Others have slots of this server as well.
+        self.held_limit = max(1, min(self.participant.held, slots * 3 // 4))
+        await self.branches.survey()
+
+    async def migrate(self) -> None:
+        """Create what is missing in the database."""
+        async with self.connections.one() as connection:
+            await schema.migrate(connection, self.participant.setup_sql)
+
+
+class Worker:
+    """Serves participants until it is told to stop."""
+
+    def __init__(
+        self, participants: Sequence[Participant], settings: Settings, *, migrate: bool = False
+    ) -> None:
+        names = [participant.name for participant in participants]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"a worker needs participants with different names, not {names}")
+        self._settings, self._migrate = settings, migrate
+        self._bound = [Bound(p, settings.postgres) for p in participants]
+        self._group = settings.group or f"{settings.prefix}.{'+'.join(sorted(names))}"
+
+    async def migrate(self) -> None:
+        """Create what is missing in all databases."""
+        try:
+            for bound in self._bound:
+                await bound.migrate()
+        finally:
+            await self._close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve.
+
+        Raises:
+            NotReady: a database lacks something.
+
+        """
+        try:
+            for bound in self._bound:
+                if self._migrate:
+                    await _until_there(bound.migrate, stop)
+                await _until_there(bound.check, stop)
+            while not stop.is_set():
+                session = _Session(self._bound, self._settings, self._group)
+                try:
+                    await session.run(stop)
+                except* KafkaUnavailable as gone:
+                    logger.warning("kafka_away", reason=str(gone.exceptions[0]))
+                    await _pause(stop, 1.0)
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        for bound in self._bound:
+            await bound.connections.close()
+
+
+class _Session:
+    """One connection to Kafka, with everything that was read through it."""
+
+    def __init__(self, bound: Sequence[Bound], settings: Settings, group: str) -> None:
+        self._bound, self._settings, self._group = bound, settings, group
+        self._topics = Topics(settings.prefix)
+        self._watermark = Watermark()
+        self._producer = Producer(settings.bootstrap)
+        self._replies = Replies(self._producer)
+        self._reader = GroupReader(
+            settings.bootstrap,
+            [Topics.commands(b.participant.name) for b in bound],
+            group=group,
+            on_assigned=self._watermark.hold,
+            on_revoked=self._watermark.forget,
+        )
+        self._services: dict[str, Service] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shards = 0
+        self._committed_at = 0.0
+        self._voted = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            KafkaUnavailable: what was not finished will be read again. It
+                comes in an exception group.
+
+        """
+        try:
+            await self._check_topics()
+            await self._producer.start()
+            await self._reader.start()
+            async with asyncio.TaskGroup() as group:
+                self._start(group)
+                await self._read(stop)
+                await self._finish()
+                for task in self._tasks:
+                    task.cancel()
+        finally:
+            await _close(self._reader.stop)
+            await _close(self._producer.stop)
+
+    async def _check_topics(self) -> None:
+        commands = [Topics.commands(b.participant.name) for b in self._bound]
+        wanted = [*commands, self._topics.replies, self._topics.dead_letters]
+        counts = await partition_counts(self._settings.bootstrap, wanted)
+        missing = [topic for topic in wanted if not counts.get(topic)]
+        if missing:
+            raise KafkaUnavailable(
+                f"no topic {', '.join(missing)} yet; `twofold topics` makes them"
+            )
+        self._shards = counts[self._topics.replies]
+
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            task = group.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        spawn(self._replies.run())
+        for bound in self._bound:
+            name = bound.participant.name
+            self._services[Topics.commands(name)] = Service(
+                bound.participant,
+                bound.connections,
+                bound.branches,
+                held_limit=bound.held_limit,
+                spawn=spawn,
+                tell=functools.partial(self._tell, name),
+            )
+            if bound.participant.branches:
+                resolver = Resolver(
+                    name,
+                    bound.branches,
+                    cluster=self._settings.cluster,
+                    patience=self._settings.patience,
+                    ask=functools.partial(self._inquire, name),
+                )
+                spawn(resolver.run())
+        logger.info("participants_ready", group=self._group, topics=sorted(self._services))
+
+    # ── in ───────────────────────────────────────────────────────────────────
+
+    async def _read(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if any(service.crowded for service in self._services.values()):
+                await asyncio.sleep(POLL_MS / 1000)
+            else:
+                for record in await self._reader.poll(wait_ms=POLL_MS, limit=POLL_LIMIT):
+                    self._receive(record)
+            for service in self._services.values():
+                service.pump()
+            await self._commit_offsets()
+
+    def _receive(self, record: Received) -> None:
+        place = (record.topic, record.partition)
+        self._watermark.begin(place, record.offset)
+        try:
+            envelope = unseal(record.headers, record.value)
+            command = self._command(envelope)
+        except Unreadable as error:
+            self._bury(record, str(error))
+            return
+        processing = telemetry.begin(record, command, envelope.traceparent, group=self._group)
+        source = Source(place, record.offset, envelope.traceparent, processing)
+        service = self._services[record.topic]
+        match command:
+            case Execute() | Compensate():
+                service.take_step(command, source)
+            case Prepare() | Commit() | Rollback():
+                expiry_us = envelope.deadline_us
+                late = expiry_us is not None and expiry_us < time.time_ns() // 1000
+                service.take_branch(command, source, late=late)
+
+    def _command(self, envelope: Envelope) -> Command:
+        """Return the command that is in an envelope.
+
+        Raises:
+            Unreadable: it is none, or could not be answered.
+
+        """
+        message = envelope.message
+        if not isinstance(message, Prepare | Commit | Rollback | Execute | Compensate):
+            raise Unreadable(f"{type(message).__name__} is not a command")
+        gid = gids.parse(message.gid)
+        if gid is None or gid.shard >= self._shards:
+            raise Unreadable(f"{message.gid[:100]!r} is not a transaction of this cluster")
+        if not isinstance(message, Execute | Compensate):
+            try:
+                gids.prepared_name(message.gid, message.branch)
+            except ValueError as error:
+                raise Unreadable(str(error)) from error
+        return message
+
+    def _bury(self, record: Received, reason: str) -> None:
+        place = (record.topic, record.partition)
+        origin = f"{record.topic}/{record.partition}/{record.offset}"
+        logger.error("dead_letter", origin=origin, reason=reason)
+        grave = bury(
+            grave=self._topics.dead_letters,
+            origin=origin,
+            reason=reason,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+        )
+        self._replies.say(grave, lambda: self._watermark.finish(place, record.offset))
+
+    # ── out ──────────────────────────────────────────────────────────────────
+
+    def _tell(self, participant: str, told: Told) -> None:
+        if told.problem:
+            logger.error("command_set_aside", participant=participant, problem=told.problem)
+        if told.reply is None:
+            self._forget(told.sources)
+            return
+        self._voted |= isinstance(told.reply, Voted) and told.reply.vote is Vote.COMMIT
+        record = self._sealed(participant, told.reply, told.traceparent)
+        self._replies.say(record, lambda: self._forget(told.sources))
+
+    def _inquire(self, participant: str, inquired: Inquired) -> None:
+        gid = gids.parse(inquired.gid)
+        if gid is not None and gid.shard < self._shards:
+            self._replies.say(self._sealed(participant, inquired, None), _nothing)
+
+    def _sealed(self, participant: str, reply: Reply, traceparent: str | None) -> Record:
+        gid = gids.parse(reply.gid)
+        assert gid is not None, "commands with other names are buried"
+        return seal(
+            Envelope(reply, traceparent),
+            topic=self._topics.replies,
+            source=f"/twofold/participant/{participant}",
+            key=reply.gid,
+            partition=gid.shard,
+        )
+
+    def _forget(self, sources: Iterable[tuple[Place, int]]) -> None:
+        for place, offset in sources:
+            self._watermark.finish(place, offset)
+
+    async def _commit_offsets(self, *, now: bool = False) -> None:
+        if not now and time.monotonic() - self._committed_at < COMMIT_EVERY_SECONDS:
+            return
+        self._committed_at = time.monotonic()
+        advances = self._watermark.advances()
+        if not advances:
+            return
+        if self._voted:
+            failpoints.hit("P5")
+            self._voted = False
+        await self._reader.commit(advances)
+        self._watermark.told(advances)
+
+    async def _finish(self) -> None:
+        """Let what is under way come to its end; what waits is left for another time."""
+        for service in self._services.values():
+            service.close()
+        give_up_at = time.monotonic() + FINISH_SECONDS
+        while time.monotonic() < give_up_at and (  # noqa: ASYNC110  # many small ends, one wait
+            self._replies.unacknowledged or any(s.at_work for s in self._services.values())
+        ):
+            await asyncio.sleep(0.02)
+        await self._commit_offsets(now=True)
+
+
+def _nothing() -> None:
+    """Nobody waits for an inquiry's acknowledgement: it is repeated."""
+
+
+async def _close(stop: Callable[[], Awaitable[None]]) -> None:
+    """Close a client, in bounded time: its server may be gone."""
+    try:
+        async with asyncio.timeout(2):
+            await stop()
+    except (KafkaUnavailable, TimeoutError) as error:
+        logger.warning("kafka_not_closed", reason=repr(error))
+
+
+async def _until_there(check: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Wait for a database that is not there yet."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(DatabaseAway),
+        wait=wait_exponential_jitter(initial=0.2, max=5),
+        stop=lambda _: stop.is_set(),
+        before_sleep=lambda state: logger.warning(
+            "database_away", reason=str(state.outcome and state.outcome.exception())
+        ),
+        reraise=True,
+    ):
+        with attempt:
+            await check()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
