@@ -74,7 +74,7 @@ class Participant:
         dsn: str | None = None,
         setup_sql: str = "",
         connections: int = 8,
-        held: int = 64,
+        held: int = 24,
         handler_seconds: float = 10.0,
         limits: Limits | None = None,
         role: str | None = None,
@@ -141,8 +141,14 @@ class Participant:
         return Performed([outcome], clean=not isinstance(outcome, Verdict))
 
     async def work(self, connection: Connection, call: Call) -> Outcome:
-        """Call a branch's handler."""
-        return await self._call(connection, self.branches.get(call.command), call, "branch")
+        """Call a branch's handler.
+
+        A lock that it cannot get makes it vote no, at once. Whoever holds it
+        may be waiting in another database for a lock that this transaction
+        holds there: no database can see such a circle, and only a no breaks it.
+        """
+        outcome = await self._call(connection, self.branches.get(call.command), call, "branch")
+        return Failed(f"locked: {outcome.reason}") if isinstance(outcome, Busy) else outcome
 
     async def _call(
         self, connection: Connection, handler: Handler | None, call: Call, kind: str

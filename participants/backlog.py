@@ -9,6 +9,7 @@ decision can release.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,7 +52,7 @@ class Backlog:
         self._held_limit, self._waiting_limit = held_limit, waiting_limit
         self._jobs: dict[tuple[str, str, str], Job] = {}
         self._urgent: deque[Job] = deque()
-        self._prepares: deque[Job] = deque()
+        self._prepares: list[tuple[str, str, Job]] = []
         self._preparing = 0
 
     def add(self, job: Job, *, held: bool) -> Job | None:
@@ -68,7 +69,14 @@ class Backlog:
         if not urgent and len(self._prepares) >= self._waiting_limit:
             return None
         self._jobs[job.key] = job
-        (self._urgent if urgent else self._prepares).append(job)
+        if urgent:
+            self._urgent.append(job)
+        else:
+            # The oldest transaction first, here as in every other database:
+            # the fewer they are that take their locks in another order, the
+            # fewer wait for each other in a circle.
+            age = job.message.gid.rpartition(".")[2]
+            heapq.heappush(self._prepares, (age, job.message.branch, job))
         return job
 
     def take(self, held: int) -> Job | None:
@@ -85,7 +93,7 @@ class Backlog:
         if self._prepares and room > 0 and self._preparing < self._prepare_lanes:
             self._free -= 1
             self._preparing += 1
-            job = self._prepares.popleft()
+            job = heapq.heappop(self._prepares)[2]
             job.prepares = True
             return job
         return None

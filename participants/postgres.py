@@ -42,6 +42,10 @@ _NOT_OURS: Final = frozenset({"42501", "0A000"})
 _BEING_ENDED: Final = "55000"
 _NO_SLOT: Final = frozenset({"53200", "54000"})
 
+LOCK_MS: Final = 60
+"""How long a branch waits for a lock, on average: it may be part of a circle over
+several databases, which none of them can see."""
+
 MARK_PATIENCE_MS: Final = 100
 """How long a rollback first waits for a marker that somebody may be preparing.
 Once it is prepared, waiting is in vain; so this is short, and grows."""
@@ -235,7 +239,8 @@ class _Database:
             # Names are checked, so they can stand here as literals, and the
             # three statements travel as one.
             tag = await self._connection.execute(
-                "BEGIN; INSERT INTO twofold.branch (gid, branch, status) VALUES"  # noqa: S608
+                f"BEGIN; SET LOCAL lock_timeout = {self._lock_ms()};"  # noqa: S608
+                " INSERT INTO twofold.branch (gid, branch, status) VALUES"
                 f" ('{self._gid}', '{self._branch}', 'committed') ON CONFLICT DO NOTHING"
             )
         except asyncpg.PostgresError as error:
@@ -256,6 +261,11 @@ class _Database:
             case data:
                 self._data = data
                 return Report(Came.DONE, data)
+
+    def _lock_ms(self) -> int:
+        """Spread the patience with locks, so that of two that wait for each other one gives up."""
+        spread = int(self._gid[-4:], 16) % LOCK_MS
+        return LOCK_MS // 2 + spread
 
     async def _prepare(self) -> Report:
         failpoints.hit("P2")

@@ -36,6 +36,7 @@ class Cluster:
         self._directory = directory
         self._environment = dict(environment or {})
         self._children: dict[str, Child] = {}
+        self._awaited: dict[str, str] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -70,26 +71,39 @@ class Cluster:
         run_to_end(command, seconds=PREPARE_SECONDS)
         return command.log.read_text()[start:]
 
-    def start_coordinator(self, name: str, *, failpoint: str = "") -> Child:
-        """Start a coordinator; it is ready when it says that it coordinates."""
+    def launch_coordinator(self, name: str, *, failpoint: str = "") -> Child:
+        """Start a coordinator, and do not wait for it."""
         shown = [f"--definitions={path}" for path in self.definitions]
-        child = self._start(name, ("serve", *shown), failpoint)
-        child.await_ready(
-            lambda: (
-                "shards_taken" in child.log_text()
-                or ("coordinating" in child.log_text() and len(self._children) > 1)
-            ),
-            seconds=READY_SECONDS,
-        )
+        self._awaited[name] = "coordinating"
+        return self._start(name, ("serve", *shown), failpoint)
+
+    def launch_participants(
+        self, name: str, *, modules: Sequence[str] | None = None, failpoint: str = ""
+    ) -> Child:
+        """Start participants in one process, and do not wait for them."""
+        self._awaited[name] = "participants_ready"
+        argv = ("participants", "run", *(modules or self.participants))
+        return self._start(name, argv, failpoint)
+
+    def await_ready(self) -> None:
+        """Wait until all that was launched says that it is ready."""
+        for name, word in list(self._awaited.items()):
+            child = self._children[name]
+            child.await_ready(lambda c=child, w=word: w in c.log_text(), seconds=READY_SECONDS)
+            del self._awaited[name]
+
+    def start_coordinator(self, name: str, *, failpoint: str = "") -> Child:
+        """Start a coordinator, and wait until it coordinates."""
+        child = self.launch_coordinator(name, failpoint=failpoint)
+        self.await_ready()
         return child
 
     def start_participants(
         self, name: str, *, modules: Sequence[str] | None = None, failpoint: str = ""
     ) -> Child:
-        """Start participants in one process; it is ready when it says so."""
-        argv = ("participants", "run", *(modules or self.participants))
-        child = self._start(name, argv, failpoint)
-        child.await_ready(lambda: "worker_ready" in child.log_text(), seconds=READY_SECONDS)
+        """Start participants in one process, and wait until they are ready."""
+        child = self.launch_participants(name, modules=modules, failpoint=failpoint)
+        self.await_ready()
         return child
 
     def _start(self, name: str, argv: Sequence[str], failpoint: str) -> Child:

@@ -37,13 +37,16 @@ async def move(db: Any, transfer: str, account: str, amount: int) -> dict[str, A
     return {"balance": balance}
 
 
-@bank_a.branch("withdraw")
 async def withdraw(db: Any, call: Call) -> dict[str, Any]:
     """Take money from an account."""
     return await move(db, call.data["transfer"], call.data["account"], -call.data["amount"])
 
 
-@bank_b.branch("deposit")
 async def deposit(db: Any, call: Call) -> dict[str, Any]:
     """Add money to an account."""
     return await move(db, call.data["transfer"], call.data["account"], call.data["amount"])
+
+
+for bank in (bank_a, bank_b):
+    bank.branch("withdraw")(withdraw)
+    bank.branch("deposit")(deposit)
