@@ -108,6 +108,18 @@ class Bound:
         async with self.connections.one() as connection:
             await schema.migrate(connection, self.participant.setup_sql)
 
+    async def migrate_if_new(self) -> None:
+        """Create everything in a database that has nothing yet.
+
+        Later changes are made by `twofold participants migrate` alone: a
+        branch in doubt may hold locks that they would wait for, and it is
+        this worker that must end it.
+        """
+        async with self.connections.one() as connection:
+            if await schema.is_present(connection):
+                return
+        await self.migrate()
+
 
 class Worker:
     """Serves participants until it is told to stop."""
@@ -140,7 +152,7 @@ class Worker:
         try:
             for bound in self._bound:
                 if self._migrate:
-                    await _until_there(bound.migrate, stop)
+                    await _until_there(bound.migrate_if_new, stop)
                 await _until_there(bound.check, stop)
             while not stop.is_set():
                 session = _Session(self._bound, self._settings, self._group)
