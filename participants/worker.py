@@ -393,7 +393,7 @@ async def _until_there(check: Callable[[], Awaitable[None]], stop: asyncio.Event
     """Wait for a database that is not there yet."""
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(DatabaseAway),
-        wait=wait_exponential_jitter(initial=0.2, max=5),
+        wait=wait_exponential_jitter(multiplier=0.2, max=5),
         stop=lambda _: stop.is_set(),
         before_sleep=lambda state: logger.warning(
             "database_away", reason=str(state.outcome and state.outcome.exception())

@@ -29,7 +29,7 @@ class InputRefused(Exception):
 class Expression(Protocol):
     """A CEL expression, or a JSON value with ``${ … }`` in its texts, checked at load."""
 
-    def __call__(self, scope: Scope) -> Json:
+    def __call__(self, scope: Scope, /) -> Json:
         """Return the value as JSON.
 
         Raises:
@@ -42,7 +42,7 @@ class Expression(Protocol):
 class InputCheck(Protocol):
     """The JSON Schema of an input."""
 
-    def __call__(self, value: Json) -> None:
+    def __call__(self, value: Json, /) -> None:
         """Accept the input, or raise InputRefused."""
         ...
 

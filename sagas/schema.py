@@ -32,11 +32,13 @@ def input_check(schema: dict[str, Any] | None) -> InputCheck:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        raise SchemaInvalid(error.message, tuple(error.absolute_path)) from error
+        wrong: Any = error
+        raise SchemaInvalid(wrong.message, tuple(wrong.absolute_path)) from error
     validator: Any = Draft202012Validator(schema)
+    best: Any = best_match
 
     def check(value: Json) -> None:
-        error = best_match(validator.iter_errors(value))
+        error = best(validator.iter_errors(value))
         if error is not None:
             where = ".".join(map(str, error.absolute_path))
             raise InputRefused(f"input{'.' + where if where else ''}: {error.message}")

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, DocumentStartEvent, NodeEvent
+from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from sagas.problems import DefinitionInvalid, Problem
@@ -75,13 +75,15 @@ class Source:
         size = len(self.text.encode("utf-8", "surrogatepass"))
         if size > MAX_BYTES:
             self._fail("too-large", f"the file has {size} bytes, over {MAX_BYTES}")
+        node: Any = None
         try:
             self._refuse_fancy()
             node = self._yaml().compose(self.text)
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            marked: Any = error
+            mark = marked.problem_mark or marked.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._fail("yaml", _first_line(error.problem or str(error)), line, column)
+            self._fail("yaml", _first_line(marked.problem or str(error)), line, column)
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
             self._fail("yaml", _first_line(str(error)) or type(error).__name__)
         if node is None:
@@ -89,8 +91,8 @@ class Source:
         return self._construct(node, ())
 
     @staticmethod
-    def _yaml() -> YAML:
-        yaml = YAML(typ="rt", pure=True)
+    def _yaml() -> Any:  # ruamel's types say little
+        yaml: Any = YAML(typ="rt", pure=True)
         yaml.version = (1, 2)
         return yaml
 
@@ -98,7 +100,7 @@ class Source:
         """Look at the bare events first: an alias bomb is refused before it is built."""
         documents = depth = 0
         for event in self._yaml().parse(self.text):
-            mark: Any = event.start_mark
+            mark = event.start_mark
             place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             kind = type(event).__name__
             depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
@@ -110,7 +112,7 @@ class Source:
                     self._fail("documents", "a file holds one definition", *place)
             elif isinstance(event, AliasEvent):
                 self._fail("alias", "aliases are not allowed: write it out", *place)
-            elif isinstance(event, NodeEvent) and event.anchor:
+            elif getattr(event, "anchor", None):
                 self._fail("alias", "anchors are not allowed: write it out", *place)
             elif str(getattr(event, "tag", None) or "") not in ("", "!"):
                 self._fail("tag", "tags are not allowed", *place)
@@ -122,21 +124,21 @@ class Source:
 
     def _construct(self, node: Any, path: Path) -> Any:
         self._values[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        inside: Any = node.value
         if isinstance(node, MappingNode):
-            return dict(self._pairs(node, path))
+            return dict(self._pairs(inside, path))
         if isinstance(node, SequenceNode):
-            return [self._construct(item, (*path, i)) for i, item in enumerate(node.value)]
-        assert isinstance(node, ScalarNode)
+            return [self._construct(item, (*path, i)) for i, item in enumerate(inside)]
         return _scalar(node)
 
-    def _pairs(self, node: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    def _pairs(self, pairs: Any, path: Path) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
-        for key_node, value_node in node.value:
+        for key_node, value_node in pairs:
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key = str(key_node.value)
             if not isinstance(key_node, ScalarNode):
                 self._problems.append(self._at("yaml", "a key must be a word", "", *place))
                 continue
-            key = str(key_node.value)
             if key in seen:
                 said = f"`{key}` is said twice"
                 self._problems.append(self._at("duplicate-key", said, "", *place))
