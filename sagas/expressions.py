@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from cel_expr_python import cel
 
@@ -86,10 +86,16 @@ def _template(value: Json, roots: Collection[str], names: set[tuple[str, str]]) 
     if isinstance(value, str):
         return _text(value, roots, names)
     if isinstance(value, dict):
-        members = {k: _template(v, roots, names) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        return lambda scope: {key: member(scope) for key, member in members.items()}  # pyright: ignore[reportUnknownVariableType]
+        pairs = cast("dict[str, Json]", value)
+        members = {key: _template(one, roots, names) for key, one in pairs.items()}
+
+        def build(scope: Scope) -> Json:
+            return {key: member(scope) for key, member in members.items()}
+
+        return build
     if isinstance(value, list):
-        items = [_template(item, roots, names) for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        values = cast("list[Json]", value)
+        items = [_template(item, roots, names) for item in values]
         return lambda scope: [item(scope) for item in items]
     return lambda _scope: value
 
@@ -226,15 +232,17 @@ def _said(error: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names: dict[type, str] = {
-        type(None): "null",
-        str: "a text",
-        list: "a list",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), "something else")
+    match value:
+        case None:
+            return "null"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case bool():
+            return "a boolean"
+        case _:
+            return "a number"
 
 
 # ── checks at load ───────────────────────────────────────────────────────────

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema import Draft202012Validator, exceptions
 
 from sagas.document import AtomicDocument, SagaDocument
 from sagas.model import InputCheck, InputRefused, Json
@@ -31,14 +30,14 @@ def input_check(schema: dict[str, Any] | None) -> InputCheck:
         return lambda _value: None
     try:
         Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
+    except exceptions.SchemaError as error:
         wrong: Any = error
         raise SchemaInvalid(wrong.message, tuple(wrong.absolute_path)) from error
     validator: Any = Draft202012Validator(schema)
-    best: Any = best_match
+    library: Any = exceptions
 
     def check(value: Json) -> None:
-        error = best(validator.iter_errors(value))
+        error = library.best_match(validator.iter_errors(value))
         if error is not None:
             where = ".".join(map(str, error.absolute_path))
             raise InputRefused(f"input{'.' + where if where else ''}: {error.message}")

@@ -126,6 +126,10 @@ class Cluster:
         """SIGKILL, as a power cut would have it."""
         self._children.pop(name).kill()
 
+    def stop_one(self, name: str) -> None:
+        """Ask a process to end, and wait until it has."""
+        self._children.pop(name).stop(signal.SIGTERM, seconds=10)
+
     def await_death(self, name: str, *, seconds: float) -> bool:
         """Wait for a process to die by itself, at its failpoint; False if it does not."""
         child = self._children[name]
