@@ -3,24 +3,25 @@
     TWOFOLD_KAFKA__BOOTSTRAP=kafka:9092
     TWOFOLD_LOG__DSN=postgresql://twofold@db/twofold
 
-Two underscores step into a section. Every setting has a default that suits a
-laptop; `twofold config` shows what is in force.
+Two underscores step into a section. The file is named by --config, or by
+TWOFOLD_CONFIG. Every setting has a default that suits a laptop; `twofold
+config` shows what is in force.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-
-CONFIG_FILE_ENV = "TWOFOLD_CONFIG"
 
 
 class _Section(BaseModel):
@@ -59,7 +60,7 @@ class Config(BaseSettings):
     """All settings of a coordinator."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TWOFOLD_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="TWOFOLD_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
     file: ClassVar[Path | None] = None
 
@@ -83,3 +84,45 @@ class Config(BaseSettings):
         del dotenv_settings, file_secret_settings
         toml = TomlConfigSettingsSource(settings_cls, cls.file) if cls.file else None
         return (init_settings, env_settings, *([toml] if toml else []))
+
+
+def load_config(file: Path | None = None, **given: Any) -> Config:
+    """Return the settings in force: what is given, the environment, the file, the defaults.
+
+    Raises:
+        ValidationError, SettingsError, TOMLDecodeError, OSError: one of them makes no sense.
+
+    """
+    if file is None:
+        return Config(**given)
+    file.read_bytes()  # a file that is missing would count as an empty one
+
+    class Filed(Config):
+        pass
+
+    Filed.file = file
+    return Filed(**given)
+
+
+def origins(file: Path | None = None) -> dict[tuple[str, ...], str]:
+    """Tell, for each setting that is no default, where it is said."""
+    environment = EnvSettingsSource(Config)()
+    toml = TomlConfigSettingsSource(Config, file)() if file else {}
+    return {
+        **dict.fromkeys(_leaves(toml), str(file)),
+        **{path: _variable(path) for path in _leaves(environment)},
+    }
+
+
+def _leaves(said: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, value in said.items():
+        if isinstance(value, Mapping):
+            found.extend(_leaves(cast("Mapping[str, Any]", value), (*above, name)))
+        else:
+            found.append((*above, name))
+    return found
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return f"TWOFOLD_{'__'.join(path)}".upper()

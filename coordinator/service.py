@@ -28,7 +28,7 @@ from coordinator.shards import Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.triggers import Triggers
 from coordinator.turn import Setting
-from sagas.loader import load
+from sagas.loader import DefinitionInvalid, load
 from sagas.model import AnyDefinition
 from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable, Producer, ShardReader, create_topics, partition_counts
@@ -65,7 +65,10 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher) -> None:
 
     """
     replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    definitions = load_files(config.definitions)
+    try:
+        definitions = load_files(config.definitions)
+    except (DefinitionInvalid, OSError) as error:
+        raise NotReady(str(error)) from error
     pause_s = FIRST_PAUSE_S
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
@@ -171,6 +174,13 @@ def definition_topics(definition: AnyDefinition, partitions: int) -> dict[str, i
     if definition.start.topic is not None:
         names.add(definition.start.topic)
     return dict.fromkeys(sorted(names), partitions)
+
+
+def own_topics(config: Config) -> dict[str, int]:
+    """Return Twofold's own topics, with their partitions."""
+    topics, shards = Topics(config.kafka.prefix), config.log.shards
+    shared = dict.fromkeys((topics.requests, topics.replies, topics.outcomes), shards)
+    return {**shared, topics.dead_letters: 1}
 
 
 async def ensure_topics(config: Config, wanted: Mapping[str, int]) -> None:

@@ -43,7 +43,7 @@ def migrations() -> list[Migration]:
     for file in folder.iterdir():
         number, _, rest = file.name.partition("_")
         if file.name.endswith(".sql"):
-            found.append(Migration(int(number), rest.removesuffix(".sql"), file.read_text()))
+            found.append(Migration(int(number), rest.removesuffix(".sql"), file.read_text("utf-8")))
     return sorted(found)
 
 

@@ -4,20 +4,24 @@ A batch is one statement, so one round trip and one commit. It runs without a
 client timeout on purpose: a commit that is given up on may have happened
 (https://www.postgresql.org/docs/current/sql-commit.html says nothing else),
 so the only answers to a lost connection are a new epoch and a fresh look.
+
+Whoever locks takes shards before leases, and each in order of number: so
+nobody here waits for somebody who waits for him.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import CoroutineType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import asyncpg
 
-from coordinator.core.records import Decided, Decision, Entry, decode, encode
+from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
+from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
+from coordinator.log.migrate import pending
 from coordinator.log.store import (
     Batch,
     Census,
@@ -27,14 +31,25 @@ from coordinator.log.store import (
     Position,
     StoredDefinition,
     VersionTaken,
+    check,
+    storable,
 )
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-P = ParamSpec("P")
-T = TypeVar("T")
 
 RELEASED: Final = "twofold_shards"
 """The NOTIFY channel on which a released shard is announced."""
+
+CLOSE_S: Final = 5.0
+
+KEEPALIVE: Final = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 11_000,  # for what was sent, as the others for silence
+}
+
+DURABLE: Final = {"synchronous_commit": "on", "idle_in_transaction_session_timeout": "2000"}
 
 # `mine` is the fence: a shard that has a higher epoch by now yields no row,
 # and nothing of its share of the batch is written. Rows are taken in order of
@@ -65,16 +80,17 @@ PERSIST = """
                     status, outcome, active, began_at)
           JOIN mine ON mine.id = v.shard
     ), appended AS (
-        INSERT INTO twofold.decision_log (gid, seq, at, record)
-        SELECT v.gid, v.seq, v.at, v.record::json
-          FROM unnest($15::int[], $16::text[], $17::int[], $18::timestamptz[], $19::text[])
-               AS v(shard, gid, seq, at, record)
+        INSERT INTO twofold.decision_log (gid, seq, at, kind, record)
+        SELECT v.gid, v.seq, v.at, v.kind, v.record::json
+          FROM unnest($15::int[], $16::text[], $17::int[], $18::timestamptz[], $19::text[],
+                      $20::text[])
+               AS v(shard, gid, seq, at, kind, record)
           JOIN mine ON mine.id = v.shard
     ), changed AS (
         UPDATE twofold.transaction t
            SET status = v.status, outcome = v.outcome, active = v.active, changed_at = v.at
-          FROM unnest($20::text[], $21::int[], $22::text[], $23::text[], $24::bool[],
-                      $25::timestamptz[])
+          FROM unnest($21::text[], $22::int[], $23::text[], $24::text[], $25::bool[],
+                      $26::timestamptz[])
                AS v(gid, shard, status, outcome, active, at)
           JOIN mine ON mine.id = v.shard
          WHERE t.gid = v.gid
@@ -83,13 +99,17 @@ PERSIST = """
 """
 
 # A living owner's lease is left alone; one's own is taken anew, with a new epoch.
+# `wanted` waits for whatever is being written for these shards; what waits for
+# `wanted` finds the next epoch. Clocks are read after the wait.
 CLAIM = """
-    WITH leased AS (
+    WITH wanted AS (
+        SELECT id FROM twofold.shard WHERE id = ANY($2::int[]) ORDER BY id FOR NO KEY UPDATE
+    ), leased AS (
         INSERT INTO twofold.lease AS l (shard, owner, until)
-        SELECT id, $1, now() + $3 * interval '1 microsecond'
-          FROM twofold.shard WHERE id = ANY($2::int[]) ORDER BY id
+        SELECT id, $1, clock_timestamp() + $3 * interval '1 microsecond'
+          FROM wanted ORDER BY id
         ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, until = excluded.until
-         WHERE l.until < now() OR l.owner = excluded.owner
+         WHERE l.until < clock_timestamp() OR l.owner = excluded.owner
         RETURNING shard
     )
     UPDATE twofold.shard s SET epoch = s.epoch + 1
@@ -102,10 +122,14 @@ HEARTBEAT = """
         INSERT INTO twofold.replica AS r (id) VALUES ($1)
         ON CONFLICT (id) DO UPDATE SET heartbeat = now()
     ), gone AS (
-        DELETE FROM twofold.replica WHERE heartbeat < now() - interval '1 hour'
+        DELETE FROM twofold.replica WHERE id IN (
+            SELECT id FROM twofold.replica
+             WHERE heartbeat < now() - interval '1 hour' AND id <> $1 FOR UPDATE SKIP LOCKED)
+    ), mine AS (
+        SELECT shard FROM twofold.lease WHERE owner = $1 ORDER BY shard FOR NO KEY UPDATE
     )
-    UPDATE twofold.lease SET until = now() + $2 * interval '1 microsecond'
-     WHERE owner = $1 RETURNING shard
+    UPDATE twofold.lease l SET until = clock_timestamp() + $2 * interval '1 microsecond'
+      FROM mine WHERE l.shard = mine.shard RETURNING l.shard
 """
 
 LOOK_AROUND = """
@@ -116,17 +140,28 @@ LOOK_AROUND = """
                   WHERE l.shard IS NULL OR l.until < now() ORDER BY s.id) AS free
 """
 
-RELEASE = "DELETE FROM twofold.lease WHERE owner = $1 AND shard = ANY($2::int[])"
+RELEASE = """
+    WITH mine AS (
+        SELECT shard FROM twofold.lease
+         WHERE owner = $1 AND shard = ANY($2::int[]) ORDER BY shard FOR UPDATE
+    )
+    DELETE FROM twofold.lease l USING mine WHERE l.shard = mine.shard
+"""
 
 LEAVE = """
-    WITH released AS (DELETE FROM twofold.lease WHERE owner = $1)
+    WITH mine AS (
+        SELECT shard FROM twofold.lease WHERE owner = $1 ORDER BY shard FOR UPDATE
+    ), released AS (
+        DELETE FROM twofold.lease l USING mine WHERE l.shard = mine.shard
+    )
     DELETE FROM twofold.replica WHERE id = $1
 """
 
+# "Not ended" is what the index says; whoever is active is not ended.
 ACTIVE = """
     SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
       FROM twofold.transaction t JOIN twofold.decision_log l USING (gid)
-     WHERE t.active AND t.shard = ANY($1::int[])
+     WHERE t.active AND t.status <> 'ended' AND t.shard = ANY($1::int[])
      ORDER BY l.gid, l.seq
 """
 
@@ -137,31 +172,15 @@ KNOWN_STARTS = """
 """
 
 DECISIONS = """
-    SELECT t.gid,
-           (SELECT l.record FROM twofold.decision_log l
-             WHERE l.gid = t.gid AND l.record->>'kind' = 'decided') AS decided
-      FROM twofold.transaction t WHERE t.gid = ANY($1::text[])
+    SELECT t.gid, l.record
+      FROM unnest($1::text[]) AS v(gid) JOIN twofold.transaction t USING (gid)
+      LEFT JOIN twofold.decision_log l ON l.gid = t.gid AND l.kind = 'decided'
 """
 
 PUBLISH = """
     INSERT INTO twofold.definition (hash, name, version, source) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING hash
 """
-
-
-def _unguessed(
-    method: Callable[P, CoroutineType[Any, Any, T]],
-) -> Callable[P, CoroutineType[Any, Any, T]]:
-    """Turn whatever a lost connection can raise into LogUnavailable."""
-
-    @functools.wraps(method)
-    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(*args, **kwargs)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise LogUnavailable(f"{type(error).__name__}: {error}") from error
-
-    return guarded
 
 
 class PostgresLog:
@@ -172,13 +191,18 @@ class PostgresLog:
         self._listening: Any = None
         self._ring: Callable[..., None] | None = None
 
+    @property
+    def pool(self) -> Any:
+        """Its connections, for views."""
+        return self._pool
+
     @classmethod
     async def open(cls, dsn: str) -> PostgresLog:
         """Connect to a primary that keeps what it says it keeps.
 
         Raises:
-            LogUnavailable: it cannot be reached, has no schema, or would lose
-                acknowledged commits (fsync or full_page_writes off).
+            LogUnavailable: it cannot be reached, lacks a part of the schema,
+                or would lose acknowledged commits (fsync or full_page_writes off).
 
         """
         try:
@@ -189,60 +213,71 @@ class PostgresLog:
                 max_size=6,
                 timeout=10,
                 target_session_attrs="read-write",
-                server_settings={
-                    "application_name": "twofold",
-                    "synchronous_commit": "on",
-                    "idle_in_transaction_session_timeout": "2000",
-                },
+                init=_notice_silence,
+                reset=_leave_as_it_is,
+                server_settings={**SESSION, **DURABLE},
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise LogUnavailable(f"{type(error).__name__}: {error}") from error
+        except TROUBLE as error:
+            raise unavailable(error) from error
         log = cls(pool)
-        await log._refuse_forgetful()
+        try:
+            await log._refuse_forgetful()
+        except BaseException:
+            await log.close()
+            raise
         return log
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._listening is not None:
-            await self._listening.remove_listener(RELEASED, self._ring)
-            await self._pool.release(self._listening)
-        await self._pool.close()
+        """Close all connections, also those that nobody answers on."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                if self._listening is not None:
+                    await self._listening.remove_listener(RELEASED, self._ring)
+                    await self._pool.release(self._listening)
+                await self._pool.close()
+        except TROUBLE:
+            self._pool.terminate()
 
-    @_unguessed
     async def _refuse_forgetful(self) -> None:
         for setting in ("fsync", "full_page_writes"):
-            if await self._pool.fetchval("SELECT current_setting($1)", setting) != "on":
+            [[value]] = await ask(self._pool, "SELECT current_setting($1)", setting)
+            if value != "on":
                 raise LogUnavailable(f"{setting} is off: decisions would not survive a crash")
-        if await self._pool.fetchval("SELECT to_regclass('twofold.decision_log')") is None:
-            raise LogUnavailable("this database has no decision log: run `twofold migrate`")
+        try:
+            missing = await pending(self._pool)
+        except TROUBLE as error:
+            raise unavailable(error) from error
+        if missing:
+            names = ", ".join(f"{step.number} ({step.name})" for step in missing)
+            raise LogUnavailable(f"this database lacks {names}: run `twofold migrate`")
 
-    @_unguessed
     async def ring_on_release(self, bell: asyncio.Event) -> None:
         """Set the event whenever somebody gives shards back. A lost ring costs one beat."""
-        connection = self._listening = await self._pool.acquire()
 
         def ring(*_: object) -> None:
             bell.set()
 
-        self._ring = ring
-        await connection.add_listener(RELEASED, ring)
+        try:
+            self._listening = await self._pool.acquire()
+            self._ring = ring
+            await self._listening.add_listener(RELEASED, ring)
+        except TROUBLE as error:
+            raise unavailable(error) from error
 
-    @_unguessed
     async def facts(self) -> ClusterFacts:
-        row = await self._pool.fetchrow("SELECT name, shards, generation FROM twofold.cluster")
-        if row is None:
+        rows = await ask(self._pool, "SELECT name, shards, generation FROM twofold.cluster")
+        if not rows:
             raise LogUnavailable("the log names no cluster: run `twofold migrate`")
-        return ClusterFacts(*row)
+        return ClusterFacts(*rows[0])
 
-    @_unguessed
     async def persist(self, batch: Batch) -> frozenset[int]:
-        rows = await self._pool.fetch(PERSIST, *_columns(batch))
+        check(batch)
+        rows = await ask(self._pool, PERSIST, *_columns(batch), within_s=None)
         return frozenset(row[0] for row in rows)
 
-    @_unguessed
     async def census(self, replica: str, lease_us: int) -> Census:
-        mine = await self._pool.fetch(HEARTBEAT, replica, lease_us)
-        row = await self._pool.fetchrow(LOOK_AROUND, lease_us)
+        mine = await ask(self._pool, HEARTBEAT, replica, lease_us)
+        [row] = await ask(self._pool, LOOK_AROUND, lease_us)
         return Census(
             row["now_us"],
             tuple(row["replicas"]),
@@ -250,62 +285,70 @@ class PostgresLog:
             frozenset(row["free"]),
         )
 
-    @_unguessed
     async def claim(
         self, replica: str, shards: Collection[int], lease_us: int
     ) -> Sequence[Position]:
-        rows = await self._pool.fetch(CLAIM, replica, list(shards), lease_us)
-        return [Position(*row) for row in rows]
+        rows = await ask(self._pool, CLAIM, replica, list(shards), lease_us)
+        return sorted(Position(*row) for row in rows)
 
-    @_unguessed
     async def release(self, replica: str, shards: Collection[int]) -> None:
-        await self._pool.execute(RELEASE, replica, list(shards))
-        await self._pool.execute("SELECT pg_notify($1, '')", RELEASED)
+        await ask(self._pool, RELEASE, replica, list(shards))
+        await ask(self._pool, "SELECT pg_notify($1, '')", RELEASED)
 
-    @_unguessed
     async def leave(self, replica: str) -> None:
-        await self._pool.execute(LEAVE, replica)
-        await self._pool.execute("SELECT pg_notify($1, '')", RELEASED)
+        await ask(self._pool, LEAVE, replica)
+        await ask(self._pool, "SELECT pg_notify($1, '')", RELEASED)
 
-    @_unguessed
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
-        rows = await self._pool.fetch(ACTIVE, list(shards))
+        rows = await ask(self._pool, ACTIVE, list(shards))
         return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
 
-    @_unguessed
     async def known_starts(
         self, starts: Collection[tuple[str, str]]
     ) -> Mapping[tuple[str, str], KnownStart]:
-        names, keys = [name for name, _ in starts], [key for _, key in starts]
-        rows = await self._pool.fetch(KNOWN_STARTS, names, keys)
+        wanted = [start for start in starts if storable(start)]
+        rows = await ask(self._pool, KNOWN_STARTS, *_transposed(wanted, 2))
         return {(name, key): KnownStart(gid, digest) for name, key, gid, digest in rows}
 
-    @_unguessed
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
-        rows = await self._pool.fetch(DECISIONS, list(gids))
+        rows = await ask(self._pool, DECISIONS, [gid for gid in gids if storable((gid,))])
         return {gid: _decision(text) for gid, text in rows}
 
-    @_unguessed
     async def publish(self, definition: StoredDefinition) -> bool:
-        done = await self._pool.execute(PUBLISH, *definition)
-        if done == "INSERT 0 1":
+        if await ask(self._pool, PUBLISH, *definition):
             return True
-        taken = await self._pool.fetchval(
+        same_version = await ask(
+            self._pool,
             "SELECT hash FROM twofold.definition WHERE name = $1 AND version = $2",
             definition.name,
             definition.version,
         )
-        if taken != definition.hash:
-            raise VersionTaken(
-                f"{definition.name} version {definition.version} is published with another text: "
-                "give the new text a new version"
-            )
+        if [row[0] for row in same_version] != [definition.hash]:
+            raise VersionTaken(definition.name, definition.version)
         return False
 
-    @_unguessed
     async def definitions(self) -> Sequence[StoredDefinition]:
-        rows = await self._pool.fetch("SELECT hash, name, version, source FROM twofold.definition")
+        rows = await ask(
+            self._pool,
+            "SELECT hash, name, version, source FROM twofold.definition ORDER BY name, version",
+        )
         return [StoredDefinition(*row) for row in rows]
+
+
+async def _leave_as_it_is(_: Any) -> None:
+    """No statement here changes its session, so none pays a round trip to mend it."""
+
+
+async def _notice_silence(connection: Any) -> None:
+    """Let the kernel find out that the server's machine is gone: a batch has no timeout."""
+    sock = connection._transport.get_extra_info("socket")  # noqa: SLF001  # there is no other way
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        option = getattr(socket, name, None)  # not every system has them all
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _decision(text: str | None) -> Decision | None:
@@ -316,10 +359,17 @@ def _decision(text: str | None) -> Decision | None:
     return record.decision
 
 
+def _kind(record: AnyRecord) -> str:
+    return str(type(record).__struct_config__.tag)
+
+
 def _columns(batch: Batch) -> tuple[list[Any], ...]:
     """Turn a batch's rows into the columns that PERSIST unnests."""
     positions, begun, changes = batch.positions, batch.begun, batch.changes
-    entries = [(shard, e.gid, e.seq, _at(e.at_us), encode(e.record)) for shard, e in batch.entries]
+    entries = [
+        (shard, e.gid, e.seq, _at(e.at_us), _kind(e.record), encode(e.record))
+        for shard, e in batch.entries
+    ]
     return (
         *_transposed(positions, 4),
         *_transposed(begun, 6),
@@ -327,7 +377,7 @@ def _columns(batch: Batch) -> tuple[list[Any], ...]:
         [row.outcome for row in begun],
         [row.active for row in begun],
         [_at(row.began_us) for row in begun],
-        *_transposed(entries, 5),
+        *_transposed(entries, 6),
         *_transposed(changes, 5),
         [_at(change.at_us) for change in changes],
     )

@@ -12,16 +12,16 @@ the fence: no row, no batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from coordinator.core.records import Decision, Entry, Outcome
 from coordinator.core.transition import Status
-from wire.messages import Json
 
 
 class LogUnavailable(Exception):
-    """The log could not be reached, or a write's fate is unknown.
+    """The log could not be reached or has refused, or a write's fate is unknown.
 
     Whoever was writing must drop its shards and claim them again: the new
     epoch waits for whatever is still running, and then sees what became of it.
@@ -64,13 +64,41 @@ class Change(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """All that one turn of the engine wants to remember."""
+    """All that one turn of the engine wants to remember.
+
+    Whatever it holds is for a shard of its positions. A transaction that
+    begins in it has its row in `begun`, as it stands at the end of the turn;
+    `changes` are of rows from before.
+    """
 
     positions: Sequence[Position]
     begun: Sequence[Row]
     entries: Sequence[tuple[int, Entry]]
     """Each with its shard."""
     changes: Sequence[Change]
+
+
+def check(batch: Batch) -> None:
+    """Insist on what a batch promises, since a log would lose the rest in silence."""
+    shards = {position.shard for position in batch.positions}
+    assert len(shards) == len(batch.positions), "a shard has two positions"
+    told = [*batch.begun, *batch.changes]
+    mentioned = {row.shard for row in told} | {shard for shard, _ in batch.entries}
+    assert mentioned <= shards, f"no position for the shards {mentioned - shards}"
+    assert len({row.gid for row in told}) == len(told), "a transaction has two rows"
+
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(texts: Iterable[str]) -> bool:
+    """Tell whether a log can hold these texts. What it cannot hold, it does not know.
+
+    Postgres takes no NUL, and UTF-8 has no halves of characters. A message may
+    have the first in any string, so a question with one must not be an error:
+    the same message would be read, and fail, again and again.
+    """
+    return not any(_UNSTORABLE.search(text) for text in texts)
 
 
 class KnownStart(NamedTuple):
@@ -91,6 +119,13 @@ class StoredDefinition(NamedTuple):
 
 class VersionTaken(Exception):
     """A version is published once, with one text, and this was another."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(
+            f"{name} version {version} is published with another text:"
+            " give the new text a new version"
+        )
+        self.name, self.version = name, version
 
 
 class Census(NamedTuple):
@@ -160,29 +195,3 @@ class DecisionLog(Protocol):
     async def definitions(self) -> Sequence[StoredDefinition]:
         """Return all definitions ever published."""
         ...
-
-
-class TransactionView(NamedTuple):
-    """A transaction as `list` shows it."""
-
-    gid: str
-    name: str
-    version: int
-    key: str
-    shard: int
-    status: Status
-    outcome: Outcome | None
-    reason: str
-    began_us: int
-    ended_us: int | None
-
-
-class TransactionDetail(NamedTuple):
-    """A transaction as `show` shows it."""
-
-    view: TransactionView
-    definition: StoredDefinition
-    entries: Sequence[Entry]
-
-
-JsonObject = dict[str, Json]

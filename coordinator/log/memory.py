@@ -1,0 +1,170 @@
+"""A decision log in memory: the twin of the one on Postgres, for simulators.
+
+It keeps the same promises and passes the same tests. It outlives its users:
+an owner that "crashed" keeps what it held, a position with an old epoch, and
+is fenced like any other. Records are kept as JSON, as in a table, so that what
+is read is never the very object that was written. Each method is one step,
+with no await inside; the clock is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from coordinator.core.records import Decided, Decision, Entry, decode, encode
+from coordinator.log.store import (
+    Batch,
+    Census,
+    ClusterFacts,
+    KnownStart,
+    LogUnavailable,
+    Position,
+    Row,
+    StoredDefinition,
+    VersionTaken,
+    check,
+)
+
+HOUR_US = 3_600_000_000
+
+
+class _Lease(NamedTuple):
+    owner: str
+    until_us: int
+
+
+class MemoryLog:
+    """A DecisionLog. Subclass it, and override a method, to let that one fail."""
+
+    def __init__(self, facts: ClusterFacts, clock: Callable[[], int]) -> None:
+        self._facts = facts
+        self._clock = clock
+        self._shards = {n: Position(n, 0, 0, 0) for n in range(facts.shards)}
+        self._leases: dict[int, _Lease] = {}
+        self._heartbeats: dict[str, int] = {}
+        self._rows: dict[str, Row] = {}
+        self._starts: dict[tuple[str, str], str] = {}
+        self._entries: dict[str, dict[int, tuple[int, str]]] = {}
+        self._definitions: dict[str, StoredDefinition] = {}
+
+    async def facts(self) -> ClusterFacts:
+        return self._facts
+
+    # ── the log itself ───────────────────────────────────────────────────────
+
+    async def persist(self, batch: Batch) -> frozenset[int]:
+        check(batch)
+        counted = [p for p in batch.positions if self._epoch(p.shard) == p.epoch]
+        mine = frozenset(position.shard for position in counted)
+        begun = [row for row in batch.begun if row.shard in mine]
+        entries = [entry for shard, entry in batch.entries if shard in mine]
+        self._refuse_duplicates(begun, entries)
+        self._shards |= {position.shard: position for position in counted}
+        for row in begun:
+            self._rows[row.gid] = row
+            self._starts[row.name, row.key] = row.gid
+        for gid, seq, at_us, record in entries:
+            self._entries.setdefault(gid, {})[seq] = (at_us, encode(record))
+        for gid, shard, status, outcome, active, _ in batch.changes:
+            if shard in mine and gid in self._rows:
+                changed = self._rows[gid]._replace(status=status, outcome=outcome, active=active)
+                self._rows[gid] = changed
+        return mine
+
+    def _refuse_duplicates(self, begun: Sequence[Row], entries: Sequence[Entry]) -> None:
+        gids = [row.gid for row in begun]
+        starts = [(row.name, row.key) for row in begun]
+        places = [(entry.gid, entry.seq) for entry in entries]
+        taken = (
+            [gid for gid in gids if gid in self._rows]
+            + [start for start in starts if start in self._starts]
+            + [(gid, seq) for gid, seq in places if seq in self._entries.get(gid, {})]
+        )
+        twice = any(len(set(keys)) < len(keys) for keys in (gids, starts, places))
+        if taken or twice:
+            raise LogUnavailable(f"a key is there already: {taken}")
+
+    async def active(self, shards: Collection[int]) -> Sequence[Entry]:
+        wanted = sorted(r.gid for r in self._rows.values() if r.active and r.shard in shards)
+        return [entry for gid in wanted for entry in self.entries(gid)]
+
+    def entries(self, gid: str) -> Sequence[Entry]:
+        """Return what the log has of one transaction."""
+        found = sorted(self._entries.get(gid, {}).items())
+        return [Entry(gid, seq, at_us, decode(text)) for seq, (at_us, text) in found]
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """All transactions, by gid."""
+        return self._rows
+
+    async def known_starts(
+        self, starts: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], KnownStart]:
+        return {
+            start: KnownStart(gid, self._rows[gid].input_hash)
+            for start in starts
+            if (gid := self._starts.get(start)) is not None
+        }
+
+    async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
+        return {gid: self._decision(gid) for gid in gids if gid in self._rows}
+
+    def _decision(self, gid: str) -> Decision | None:
+        records = (entry.record for entry in self.entries(gid))
+        return next((r.decision for r in records if isinstance(r, Decided)), None)
+
+    # ── who owns what ────────────────────────────────────────────────────────
+
+    async def census(self, replica: str, lease_us: int) -> Census:
+        now_us = self._clock()
+        self._heartbeats = {
+            name: at_us for name, at_us in self._heartbeats.items() if at_us >= now_us - HOUR_US
+        } | {replica: now_us}
+        mine = [shard for shard, lease in self._leases.items() if lease.owner == replica]
+        self._leases |= {shard: _Lease(replica, now_us + lease_us) for shard in mine}
+        alive = (name for name, at_us in self._heartbeats.items() if at_us > now_us - lease_us)
+        free = frozenset(shard for shard in self._shards if self._is_free(shard))
+        return Census(now_us, tuple(sorted(alive)), frozenset(mine), free)
+
+    async def claim(
+        self, replica: str, shards: Collection[int], lease_us: int
+    ) -> Sequence[Position]:
+        taken: list[Position] = []
+        for shard in sorted(self._shards.keys() & set(shards)):
+            if self._is_free(shard) or self._leases[shard].owner == replica:
+                self._leases[shard] = _Lease(replica, self._clock() + lease_us)
+                held = self._shards[shard]
+                self._shards[shard] = held._replace(epoch=held.epoch + 1)
+                taken.append(self._shards[shard])
+        return taken
+
+    async def release(self, replica: str, shards: Collection[int]) -> None:
+        for shard in shards:
+            if shard in self._leases and self._leases[shard].owner == replica:
+                del self._leases[shard]
+
+    async def leave(self, replica: str) -> None:
+        await self.release(replica, tuple(self._leases))
+        self._heartbeats.pop(replica, None)
+
+    def _is_free(self, shard: int) -> bool:
+        return shard not in self._leases or self._leases[shard].until_us < self._clock()
+
+    def _epoch(self, shard: int) -> int | None:
+        return self._shards[shard].epoch if shard in self._shards else None
+
+    # ── definitions ──────────────────────────────────────────────────────────
+
+    async def publish(self, definition: StoredDefinition) -> bool:
+        if definition.hash in self._definitions:
+            return False
+        for other in self._definitions.values():
+            if (other.name, other.version) == (definition.name, definition.version):
+                raise VersionTaken(definition.name, definition.version)
+        self._definitions[definition.hash] = definition
+        return True
+
+    async def definitions(self) -> Sequence[StoredDefinition]:
+        return sorted(self._definitions.values(), key=lambda d: (d.name, d.version))

@@ -1,0 +1,193 @@
+"""What people ask of the log: list, find, show.
+
+Each function takes an asyncpg connection or pool, such as a PostgresLog's
+own; one that lives long should be made with ask.SESSION. An answer is a few index
+lookups, however many transactions have ended: those of one name stand in
+order of time, those that have not ended are few, and a key is unique.
+
+What an open transaction is waiting for is not in its row: replay its entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from coordinator.core.records import (
+    Closed,
+    CompensationBegan,
+    Decided,
+    Entry,
+    Outcome,
+    Parked,
+    Withdrawn,
+    decode,
+)
+from coordinator.core.transition import Status
+from coordinator.log.ask import ask
+from coordinator.log.store import StoredDefinition, storable
+
+MOST: Final = 1_000
+"""Transactions in one answer; `before` goes on from the last."""
+
+
+class TransactionView(NamedTuple):
+    """A transaction as `list` shows it."""
+
+    gid: str
+    name: str
+    version: int
+    key: str
+    shard: int
+    status: Status
+    outcome: Outcome | None
+    reason: str
+    began_us: int
+    ended_us: int | None
+
+
+class TransactionDetail(NamedTuple):
+    """A transaction as `show` shows it."""
+
+    view: TransactionView
+    definition: StoredDefinition
+    entries: Sequence[Entry]
+
+
+_COLUMNS = """
+    t.gid, t.name, d.version, t.start_key, t.shard, t.status, t.outcome,
+    (extract(epoch FROM t.began_at) * 1000000)::bigint AS began_us,
+    (extract(epoch FROM t.changed_at) * 1000000)::bigint AS changed_us
+"""
+
+_BY_STATUS = "t.status = {}"
+_BY_KEY = "t.start_key = {}"
+_BY_NAME = "t.name = {}"
+_BEFORE = """(t.began_at, t.gid)
+    < ((SELECT b.began_at FROM twofold.transaction b WHERE b.gid = {0}), {0})"""
+
+# Names are few: the newest of all are among the newest of each.
+_OF_EACH_NAME = """
+    SELECT {columns}
+      FROM (SELECT DISTINCT name FROM twofold.definition) AS n
+     CROSS JOIN LATERAL (
+           SELECT * FROM twofold.transaction t WHERE t.name = n.name AND {conditions}
+            ORDER BY t.began_at DESC, t.gid DESC LIMIT $1) AS t
+      JOIN twofold.definition d ON d.hash = t.definition
+     ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
+"""
+
+# So are those that have not ended, and the newest of them may be old.
+_UNENDED = """
+    WITH t AS MATERIALIZED (
+         SELECT * FROM twofold.transaction WHERE status <> 'ended')
+    SELECT {columns}
+      FROM t JOIN twofold.definition d ON d.hash = t.definition
+     WHERE {conditions}
+     ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
+"""
+
+_ONE = """
+    SELECT {columns}, d.hash, d.source
+      FROM twofold.transaction t JOIN twofold.definition d ON d.hash = t.definition
+     WHERE t.gid = $1
+"""
+
+_REASONS = """
+    SELECT gid, record FROM twofold.decision_log
+     WHERE gid = ANY($1::text[])
+       AND kind IN ('withdrawn', 'decided', 'compensation-began', 'closed', 'parked')
+     ORDER BY gid, seq
+"""
+
+_ENTRIES = """
+    SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, record
+      FROM twofold.decision_log WHERE gid = $1 ORDER BY seq
+"""
+
+
+async def list_transactions(
+    source: Any,
+    *,
+    status: Status | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    limit: int = 50,
+    before: str | None = None,
+) -> list[TransactionView]:
+    """Return transactions, the newest first; ``before`` is the gid of the last one seen.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    asked = [(_BY_STATUS, status), (_BY_NAME, name), (_BY_KEY, key), (_BEFORE, before)]
+    given = [(condition, value) for condition, value in asked if value is not None]
+    if not storable(value for _, value in given):
+        return []
+    # Each condition that is there, and no other: so each has the plan that it needs.
+    conditions = [text.format(f"${number}") for number, (text, _) in enumerate(given, start=2)]
+    unended = status is not None and status is not Status.ENDED
+    sql = (_UNENDED if unended else _OF_EACH_NAME).format(
+        columns=_COLUMNS, conditions=" AND ".join(conditions) or "true"
+    )
+    rows = await ask(source, sql, max(0, min(limit, MOST)), *(value for _, value in given))
+    reasons = await _reasons(source, [row["gid"] for row in rows])
+    return [_view(row, reasons.get(row["gid"], "")) for row in rows]
+
+
+async def find_by_key(source: Any, name: str, key: str) -> TransactionView | None:
+    """Return the one transaction of a definition that has this key, if it has begun."""
+    found = await list_transactions(source, name=name, key=key, limit=1)
+    return found[0] if found else None
+
+
+async def show(source: Any, gid: str) -> TransactionDetail | None:
+    """Return all that the log has of a transaction.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    rows = await ask(source, _ONE.format(columns=_COLUMNS), gid) if storable((gid,)) else []
+    if not rows:
+        return None
+    entries = [
+        Entry(gid, seq, at_us, decode(text))
+        for seq, at_us, text in await ask(source, _ENTRIES, gid)
+    ]
+    view = _view(rows[0], reason(entry.record for entry in entries))
+    definition = StoredDefinition(rows[0]["hash"], view.name, view.version, rows[0]["source"])
+    return TransactionDetail(view, definition, entries)
+
+
+def reason(records: Iterable[Any]) -> str:
+    """Say why a transaction stands as it does: the last reason that its records give."""
+    said = ""
+    for record in records:
+        if isinstance(record, Withdrawn | Decided | CompensationBegan | Closed | Parked):
+            said = record.reason or said
+    return said
+
+
+async def _reasons(source: Any, gids: Sequence[str]) -> dict[str, str]:
+    records: dict[str, list[Any]] = {}
+    for gid, text in await ask(source, _REASONS, gids) if gids else []:
+        records.setdefault(gid, []).append(decode(text))
+    return {gid: reason(of_one) for gid, of_one in records.items()}
+
+
+def _view(row: Any, said: str) -> TransactionView:
+    status = Status(row["status"])
+    return TransactionView(
+        gid=row["gid"],
+        name=row["name"],
+        version=row["version"],
+        key=row["start_key"],
+        shard=row["shard"],
+        status=status,
+        outcome=Outcome(row["outcome"]) if row["outcome"] is not None else None,
+        reason=said,
+        began_us=row["began_us"],
+        ended_us=row["changed_us"] if status is Status.ENDED else None,
+    )

@@ -1,0 +1,29 @@
+"""The stack that tests share: one real Kafka, one real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from compose.local.stack import Kafka, LocalStack, Postgres
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Start both at once; they last as long as the run."""
+    directory = tmp_path_factory.mktemp("stack")
+    with LocalStack.start(directory, databases=["twofold"], progress=lambda _: None) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kafka(stack: LocalStack) -> Kafka:
+    """The shared Kafka."""
+    return stack.kafka
+
+
+@pytest.fixture(scope="session")
+def postgres(stack: LocalStack) -> Postgres:
+    """The shared Postgres."""
+    return stack.postgres
