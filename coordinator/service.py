@@ -57,14 +57,18 @@ def load_files(paths: Sequence[Path]) -> list[AnyDefinition]:
     return [load(file.read_text(), str(file)) for file in definition_files(paths)]
 
 
-async def serve(config: Config, stop: asyncio.Event, watcher: Watcher) -> None:
+def new_replica() -> str:
+    """Name a process, so that no other ever had this name."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: str) -> None:
     """Coordinate until told to stop.
 
     Raises:
         NotReady: something is missing that no waiting will bring.
 
     """
-    replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     try:
         definitions = load_files(config.definitions)
     except (DefinitionInvalid, OSError) as error:
@@ -103,6 +107,7 @@ async def _tenure(
 
         clock, definitions, bell = LogClock(), Definitions(create_topics_of), asyncio.Event()
         await log.ring_on_release(bell)
+        watcher.history = log.history
         engine = Engine(
             setting=Setting(facts, topics, definitions, _new_unique, watcher.sample),
             log=log,
@@ -127,9 +132,11 @@ async def _tenure(
         async with asyncio.TaskGroup() as group:
             group.create_task(engine.run(engine_stop))
             group.create_task(triggers.run(stop))
+            watching = group.create_task(watcher.run())
             # Shards are given back by a running engine, so it stops last.
             await ownership.run(stop)
             engine_stop.set()
+            watching.cancel()
 
 
 @asynccontextmanager

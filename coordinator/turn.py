@@ -110,6 +110,8 @@ class Turn:
     def resume(self, live: Live) -> None:
         """Ask again for what a transaction that was just taken over still lacks."""
         self._apply(live, machine.resume(live.state, self._now_us))
+        epoch = self._holdings.shards[live.shard].epoch
+        self.work.trails.append(Trail(live, live.state, (), resumed=True, epoch=epoch))
 
     def wake(self, live: Live) -> None:
         """Let time do what it does to a transaction."""
@@ -250,6 +252,7 @@ class Turn:
             self._holdings.forget(live)
 
     def _note(self, live: Live, step: Transition[Any]) -> None:
+        before = live.state if live.next_seq else None
         live.state = step.state
         entries = tuple(
             Entry(live.gid, live.next_seq + i, self._now_us, record)
@@ -259,7 +262,7 @@ class Turn:
         self.work.entries.extend((live.shard, entry) for entry in entries)
         refusals = [self._send(live, send) for send in step.sends]
         if entries or step.sends:
-            self.work.trails.append(Trail(live, entries, step.sends))
+            self.work.trails.append(Trail(live, before, entries))
             self._touch(self._holdings.shards[live.shard])
         self._show(live)
         for refusal in refusals:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from coordinator.core.machine import State
 from coordinator.core.records import (
     AnyRecord,
     Begun,
@@ -20,7 +21,6 @@ from coordinator.core.records import (
     StepDone,
     StepUndone,
 )
-from coordinator.core.transition import Send
 from coordinator.holdings import Live
 from coordinator.log.store import Batch, Change, Position, Row
 from wire.envelope import Record
@@ -35,11 +35,17 @@ class Outgoing(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What happened to one transaction, for whoever watches."""
+    """What happened to one transaction, for whoever watches.
+
+    ``before`` is its state before the entries; None if it began with them.
+    ``resumed`` says that a new owner has just taken it over.
+    """
 
     live: Live
+    before: State | None
     entries: tuple[Entry, ...]
-    sends: tuple[Send, ...]
+    resumed: bool = False
+    epoch: int = 0
 
 
 @dataclass(slots=True)

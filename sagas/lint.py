@@ -89,13 +89,14 @@ def _pivot(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Pro
 
 def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Problem]:
     pivot = next((name for name, step in document.steps.items() if step.pivot), None)
+    before = graph.ancestors(needs, pivot) if pivot is not None else set(document.steps)
     for name, step in document.steps.items():
         if name == pivot:
             yield from _has_no_undo(source, name, step, "pivot-undo", "is the pivot")
         elif pivot is not None and pivot in graph.ancestors(needs, name):
             said = f"comes after the pivot `{pivot}`"
             yield from _has_no_undo(source, name, step, "undo-after-pivot", said)
-        elif step.undo is None:
+        elif name in before and step.undo is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
             participant = step.call.partition(".")[0]
             yield source.problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -69,7 +70,7 @@ def _run(show: Show, directory: Path, *, keep: bool) -> bool:
         with show.waiting("starting two coordinators, and the services in three processes"):
             _start(cluster)
         play = asyncio.run(_play(show, stack, cluster))
-        traces.show(play.remarkable, show)
+        traces.show(play.remarkable, lambda gid: _trace_of(cluster, gid), show)
         if keep:
             _stay(show, cluster, directory)
     return play.holds
@@ -81,6 +82,11 @@ def _start(cluster: Cluster) -> None:
     for name in ("coordinator-1", "coordinator-2"):
         cluster.launch_coordinator(name)
     cluster.await_ready()
+
+
+def _trace_of(cluster: Cluster, gid: str) -> str:
+    shown = json.loads(cluster.run("show-json", "show", gid, "-o", "json"))
+    return str(shown["trace"])
 
 
 async def _play(show: Show, stack: LocalStack, cluster: Cluster) -> Play:

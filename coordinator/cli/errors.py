@@ -20,7 +20,7 @@ _LOOK: Final = "`twofold config` shows where it is looked for."
 
 EXPECTED: Final = {
     ("sagas.problems", "DefinitionInvalid"): ("", "Nothing was done; mend the definition."),
-    ("coordinator.log.store", "VersionTaken"): ("", "Raise `version` in the file."),
+    ("coordinator.log.store", "VersionTaken"): ("", ""),
     ("coordinator.log.migrate", "ClusterMismatch"): ("", "Mend the settings, or the DSN."),
     ("coordinator.log.store", "LogUnavailable"): ("the decision log cannot be used: ", _LOOK),
     ("coordinator.service", "NotReady"): ("", ""),

@@ -82,6 +82,7 @@ def serve(config: ConfigFile = None, definitions: Definitions = None) -> None:
 
 
 async def _serve(settings: Config) -> None:
+    from coordinator.service import new_replica  # noqa: PLC0415
     from coordinator.service import serve as coordinate  # noqa: PLC0415
     from coordinator.telemetry.watcher import make_watcher  # noqa: PLC0415
 
@@ -94,9 +95,10 @@ async def _serve(settings: Config) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    watcher = make_watcher(settings.traces.per_second)
+    replica = new_replica()
+    watcher = make_watcher(settings.traces.per_second, replica)
     try:
-        await coordinate(settings, stop, watcher)
+        await coordinate(settings, stop, watcher, replica)
     finally:
         watcher.close()
 

@@ -50,6 +50,7 @@ class TwoPhase:
     began_us: int
     phase: Phase
     decided: Decided | None = None
+    decided_us: int = 0
     hazards: Mapping[str, End] = field(default_factory=dict[str, End])
     outcome: Outcome | None = None
     reason: str = ""
@@ -72,7 +73,7 @@ class TwoPhase:
         phase = Phase.DELEGATED if alone else Phase.PREPARING
         return cls(gid, definition, begun, at_us, phase)
 
-    def evolve(self, record: AnyRecord, _at_us: int) -> TwoPhase:
+    def evolve(self, record: AnyRecord, at_us: int) -> TwoPhase:
         """Return the state in which the record is true."""
         match record:
             case Withdrawn():
@@ -83,6 +84,7 @@ class TwoPhase:
                     self,
                     phase=Phase.COMMITTING if committing else Phase.ABORTING,
                     decided=record,
+                    decided_us=at_us,
                     outcome=Outcome.COMMITTED if committing else Outcome.ABORTED,
                     reason=record.reason or self.reason,
                     asked={},

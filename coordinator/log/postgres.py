@@ -165,6 +165,11 @@ ACTIVE = """
      ORDER BY l.gid, l.seq
 """
 
+HISTORY = """
+    SELECT seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
+      FROM twofold.decision_log WHERE gid = $1 ORDER BY seq
+"""
+
 KNOWN_STARTS = """
     SELECT t.name, t.start_key, t.gid, t.input_hash
       FROM unnest($1::text[], $2::text[]) AS v(name, start_key)
@@ -302,6 +307,11 @@ class PostgresLog:
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         rows = await ask(self._pool, ACTIVE, list(shards))
         return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
+
+    async def history(self, gid: str) -> Sequence[Entry]:
+        """Return all records of one transaction, for whoever watches."""
+        rows = await ask(self._pool, HISTORY, gid)
+        return [Entry(gid, seq, at_us, decode(text)) for seq, at_us, text in rows]
 
     async def known_starts(
         self, starts: Collection[tuple[str, str]]

@@ -1,0 +1,135 @@
+"""What `twofold check` refuses: each code, at its place, and mended by what its hint says."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagas.loader import DefinitionInvalid, load
+from tests.core.sagas.definitions import ATOMIC, SAGA
+
+
+def problems(text: str) -> list[tuple[str, int, int]]:
+    """Return code, line and column of everything that is wrong."""
+    try:
+        load(text, "x.yaml")
+    except DefinitionInvalid as error:
+        return [(p.code, p.line, p.column) for p in error.problems]
+    return []
+
+
+def broken(old: str, new: str, text: str = SAGA) -> str:
+    """Make one thing wrong."""
+    assert old in text, old
+    return text.replace(old, new, 1)
+
+
+def test_what_is_right_is_loaded() -> None:
+    """Both are what the rest of these tests break."""
+    assert problems(SAGA) == []
+    assert problems(ATOMIC) == []
+
+
+CASES = [
+    ("unknown-word", "deadline:", "dedline:", 10, 1),
+    ("unknown-word", "    pivot: true", "    if: true", 19, 5),
+    ("unknown-word", "  topic:", "  topik:", 4, 3),
+    ("duplicate-key", "version: 1", "version: 1\nversion: 2", 3, 1),
+    ("missing", "version: 1\n", "", 1, 1),
+    ("shape", "version: 1", "version: one", 2, 10),
+    ("shape", "deadline: 5m", "deadline: 300", 10, 11),
+    ("shape", "pivot: true", "pivot: maybe", 19, 12),
+    ("name", "saga: visit", "saga: Visit", 1, 7),
+    ("name", "  book:\n", "  book-it:\n", 12, 3),
+    ("name", "call: seats.book", "call: seats", 13, 11),
+    ("unknown-step", "    pivot: true", "    pivot: true\n    needs: [boook]", 20, 13),
+    ("cycle", "    undo: seats.free", "    undo: seats.free\n    needs: [greet]", 16, 12),
+    ("undo-missing", "    undo: seats.free\n", "", 12, 3),
+    ("pivot-undo", "    pivot: true", "    pivot: true\n    undo: money.give", 20, 5),
+    ("undo-after-pivot", "call: seats.greet", "call: seats.greet\n    undo: seats.free", 22, 5),
+    ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),
+    ("pivot-concurrent", "call: seats.greet", "call: seats.greet\n    needs: [book]", 20, 3),
+    ("deadline-short", "deadline: 5m", "deadline: 80s", 10, 11),
+    ("expression", "event.size > 0", "event.size >", 5, 9),
+    ("expression", "event.size > 0", "evnt.size > 0", 5, 9),
+    ("expression", "event.size > 0", "1 + 'a'", 5, 9),
+    ("expression", "${ input.guest }", "${ input.guest", 14, 19),
+    ("not-done-yet", "${ input.guest }", "${ steps.pay.id }", 14, 19),
+    ("unknown-step", "${ steps.book.number }", "${ steps.bok.number }", 18, 18),
+    ("input-schema", "type: object", "type: thing", 8, 9),
+    ("yaml", "steps:", "\tsteps:", 11, 1),
+    ("alias", "deadline: 5m", "deadline: &d 5m", 10, 11),
+    ("tag", "deadline: 5m", "deadline: !!str 5m", 10, 11),
+]
+
+
+@pytest.mark.parametrize(("code", "old", "new", "line", "column"), CASES)
+def test_each_mistake_is_found_at_its_place(
+    code: str, old: str, new: str, line: int, column: int
+) -> None:
+    """One mistake, one problem, where a person would point."""
+    assert problems(broken(old, new)) == [(code, line, column)]
+
+
+def test_several_mistakes_are_told_at_once_and_in_order() -> None:
+    """Nobody wants to be told of one mistake an hour."""
+    text = broken("event.size > 0", "evnt.size > 0")
+    text = broken("steps.book.number", "steps.bok.number", text)
+    text = broken("seats.greet\n", "seats.greet\n    key: inptu.x\n", text)
+
+    assert [code for code, _, _ in problems(text)] == ["expression", "unknown-step", "expression"]
+
+
+def test_an_undo_may_not_rely_on_a_reply_that_may_be_lost() -> None:
+    """With a fallback it may."""
+    alone = "    undo: {call: seats.free, with: {n: '${ steps.book.number }'}}"
+    fallback = "${ steps.book == null ? 0 : steps.book.number }"
+
+    assert problems(broken("    undo: seats.free", alone)) == [("undo-needs-reply", 15, 40)]
+    text = broken("    undo: seats.free", alone.replace("${ steps.book.number }", fallback))
+    assert problems(text) == []
+
+
+def test_an_undo_may_be_declared_needless_with_a_reason() -> None:
+    """The reason is part of the definition; an empty one is none."""
+    assert problems(broken("undo: seats.free", "undo: {none: it expires by itself}")) == []
+    assert problems(broken("undo: seats.free", "undo: {none: ''}")) == [("shape", 15, 18)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "empty"),
+        ("# nothing\n", "empty"),
+        ("visit", "shape"),
+        ("[1]", "shape"),
+        ("version: 1\n", "kind"),
+        ("saga: a\natomic: b\n", "kind"),
+        ("saga: a\n---\nsaga: b\n", "documents"),
+        ("saga: {", "yaml"),
+        ("a: " + "[" * 30 + "]" * 30, "too-deep"),
+        ("x" * 300_000, "too-large"),
+    ],
+)
+def test_what_is_no_definition_at_all(text: str, code: str) -> None:
+    """It is said in one problem, and never by a traceback."""
+    assert [found for found, _, _ in problems(text)] == [code]
+
+
+def test_a_problem_is_shown_as_compilers_do() -> None:
+    """Place, sentence, line, caret, hint."""
+    with pytest.raises(DefinitionInvalid) as caught:
+        load(broken("    undo: seats.free\n", ""), "visit.yaml")
+
+    assert str(caught.value) == (
+        "visit.yaml:12:3: error[undo-missing]:"
+        " step `book` comes before the pivot `pay` and has no undo\n"
+        " 12 |   book:\n"
+        '    |   ^ add `undo: seats.…`, or `undo: {none: "why it may stand"}`'
+    )
+
+
+def test_hints_name_the_nearest_word() -> None:
+    """Also for words inside expressions."""
+    with pytest.raises(DefinitionInvalid) as caught:
+        load(broken("event.size > 0", "evnt.size > 0"), "x.yaml")
+    assert caught.value.problems[0].hint == "did you mean `event`?"
