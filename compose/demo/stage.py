@@ -60,9 +60,17 @@ class Client:
         if before.outcome != outcome.outcome:
             self.contradictions.append((before, outcome))
 
-    async def publish(self, topic: str, events: Sequence[Mapping[str, Any]], *, key: str) -> None:
-        """Publish events, each with a trace of its own."""
-        await self._producer.burst([_record(topic, event, key) for event in events])
+    async def publish(
+        self,
+        topic: str,
+        events: Sequence[Mapping[str, Any]],
+        *,
+        key: str,
+        traceparent: str | None = None,
+    ) -> None:
+        """Publish events, each with a trace of its own if none is given."""
+        records = [_record(topic, event, key, traceparent or _new_trace()) for event in events]
+        await self._producer.burst(records)
 
     async def hear(
         self,
@@ -82,8 +90,11 @@ class Client:
         return []
 
 
-def _record(topic: str, event: Mapping[str, Any], key: str) -> Record:
-    traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+def _new_trace() -> str:
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _record(topic: str, event: Mapping[str, Any], key: str, traceparent: str) -> Record:
     headers = [
         ("content-type", b"application/json"),
         ("traceparent", traceparent.encode()),
