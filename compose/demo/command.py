@@ -112,8 +112,7 @@ def _stay(show: Show, cluster: Cluster, directory: Path) -> None:
             "twofold show place-order mine",
         ]
     )
-    show.say(f"logs are in {directory}; Ctrl-C stops everything")
-    wait_for_interrupt()
+    wait_for_interrupt(f"   logs are in {directory}; Ctrl-C stops everything")
 
 
 def _quiet(_: str) -> None:

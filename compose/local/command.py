@@ -46,8 +46,7 @@ def dev(
                 running.enter_context(jaeger)
             for line in exports(stack, jaeger):
                 typer.echo(line)
-            say(f"logs and data are in {directory}; Ctrl-C stops everything")
-            wait_for_interrupt()
+            wait_for_interrupt(f"logs and data are in {directory}; Ctrl-C stops everything")
             say("stopping")
     except StackError as error:
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
@@ -69,8 +68,10 @@ def exports(stack: LocalStack, jaeger: Jaeger | None) -> list[str]:
     return [f"export {name}='{value}'" for name, value in variables.items()]
 
 
-def wait_for_interrupt() -> None:
+def wait_for_interrupt(invitation: str) -> None:
+    """Say what to do, and wait until it is done."""
     with contextlib.suppress(KeyboardInterrupt):
+        say(invitation)
         threading.Event().wait()
 
 
