@@ -78,9 +78,14 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
         began = asyncio.get_running_loop().time()
         try:
             await _tenure(config, stop, watcher, replica, definitions)
+        except* NotReady:
+            raise
         except* (LogUnavailable, KafkaUnavailable, OffsetLost) as group:
             for error in _leaves(group):
                 logger.warning("tenure_ended", reason=str(error), kind=type(error).__name__)
+        except* Exception:
+            # A bug. What it was about to do is not done; the log knows the rest.
+            logger.exception("tenure_failed")
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
             pause_s = FIRST_PAUSE_S
         await _sleep(pause_s, stop)

@@ -10,7 +10,8 @@ aiokafka ships no types, so its objects are Any in here, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -21,7 +22,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
-    KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
     for_code,
@@ -36,6 +36,7 @@ Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""
 
 REQUEST_TIMEOUT_MS: Final = 15_000
+CLOSE_S: Final = 5.0
 
 
 class KafkaUnavailable(Exception):
@@ -75,11 +76,12 @@ class Producer:
         try:
             await self._inner.start()
         except KafkaError as error:
-            await self._inner.stop()
+            await _close(self._inner.stop())
             raise KafkaUnavailable(str(error)) from error
 
     async def stop(self) -> None:
-        await self._inner.stop()
+        """Close, in bounded time and without complaint."""
+        await _close(self._inner.stop())
 
     async def hand_over(self, records: Sequence[Record]) -> list[asyncio.Future[Any]]:
         """Queue records for sending, in order; the futures end with their acknowledgement.
@@ -129,11 +131,12 @@ class _Reader:
         try:
             await self._inner.start()
         except KafkaError as error:
-            await self._inner.stop()
+            await _close(self._inner.stop())
             raise KafkaUnavailable(str(error)) from error
 
     async def stop(self) -> None:
-        await self._inner.stop()
+        """Close, in bounded time and without complaint."""
+        await _close(self._inner.stop())
 
     async def poll(self, *, wait_ms: int, limit: int) -> list[Received]:
         """Return what has come, at most ``limit``, after at most ``wait_ms``."""
@@ -259,7 +262,7 @@ class _Listener(ConsumerRebalanceListener):
 
 async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
     """Tell how many partitions each topic has; 0 for one that is not there."""
-    async with _Admin(bootstrap) as admin:
+    async with _admin(bootstrap) as admin:
         described = await admin.describe_topics(list(topics))
         return {
             topic["topic"]: 0 if topic["error_code"] else len(topic["partitions"])
@@ -271,7 +274,7 @@ async def create_topics(
     bootstrap: str, wanted: Mapping[str, int], *, replication: int, config: Mapping[str, str]
 ) -> None:
     """Create topics with these numbers of partitions; one that is there is left as it is."""
-    async with _Admin(bootstrap) as admin:
+    async with _admin(bootstrap) as admin:
         answer = await admin.create_topics(
             [
                 NewTopic(name, partitions, replication, topic_configs=dict(config))
@@ -284,19 +287,29 @@ async def create_topics(
                 raise KafkaUnavailable(f"topic {name} could not be created: {error.__name__}")
 
 
-class _Admin:
-    def __init__(self, bootstrap: str) -> None:
-        self._inner: Any = AIOKafkaAdminClient(
-            bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
-        )
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncGenerator[Any]:
+    inner: Any = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
+    try:
+        await inner.start()
+        yield inner
+    except KafkaError as error:
+        raise KafkaUnavailable(str(error)) from error
+    finally:
+        await _close(inner.close())
 
-    async def __aenter__(self) -> Any:
-        try:
-            await self._inner.start()
-        except KafkaConnectionError as error:
-            await self._inner.close()
-            raise KafkaUnavailable(str(error)) from error
-        return self._inner
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._inner.close()
+async def _close(closing: Coroutine[Any, Any, None]) -> None:
+    """Close a client of aiokafka.
+
+    One that is closed while it backs off raises its own cancellation, which
+    would look like ours; one whose broker is gone may take its time.
+    """
+    task = asyncio.ensure_future(closing)
+    await asyncio.wait({task}, timeout=CLOSE_S)
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("kafka_client_not_closed", reason=repr(error))

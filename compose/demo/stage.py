@@ -30,14 +30,25 @@ class Client:
         self.contradictions: list[tuple[Outcome, Outcome]] = []
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
-        await self._reader.start()
-        topic = Topics().outcomes
-        count = (await partition_counts(self._bootstrap, [topic]))[topic]
-        places: list[Place] = [(topic, partition) for partition in range(count)]
-        self._reader.assign(await self._reader.ends(places))
+        await self._start()
+        self._reader.assign(await self._reader.ends(await self._places()))
         self._listening = asyncio.create_task(self._listen())
         return self
+
+    async def listen_from_the_beginning(self) -> None:
+        """Connect, and hear all outcomes that the topic still has."""
+        await self._start()
+        self._reader.assign(await self._reader.beginnings(await self._places()))
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _start(self) -> None:
+        await self._producer.start()
+        await self._reader.start()
+
+    async def _places(self) -> list[Place]:
+        topic = Topics().outcomes
+        count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        return [(topic, partition) for partition in range(count)]
 
     async def __aexit__(self, *_: object) -> None:
         if self._listening is not None:

@@ -23,6 +23,14 @@ class Company:
         self.increments = Published("increment", "counter.increments", "id")
         self.client = Client(stack.kafka.bootstrap)
 
+    async def renew_client(self) -> None:
+        """Connect anew, as any client does whose Kafka was away; hear again what it missed."""
+        heard, lied = self.client.outcomes, self.client.contradictions
+        await self.client.__aexit__(None, None, None)
+        self.client = Client(self.stack.kafka.bootstrap)
+        self.client.outcomes, self.client.contradictions = heard, lied
+        await self.client.listen_from_the_beginning()
+
     async def publish(self, tag: str, count: int) -> None:
         """Publish some of each kind: good ones, and some that must be refused or undone."""
         await self.orders.publish(self.client, [order(tag, n) for n in range(count)])

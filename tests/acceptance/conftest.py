@@ -38,8 +38,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
 async def company(cluster: Cluster) -> AsyncGenerator[Company]:
     """Nothing but the memory of what was published: each test starts its own processes."""
     company = Company(cluster, cluster.stack)
-    async with company.client:
-        yield company
+    await company.client.__aenter__()
+    yield company
+    await company.client.__aexit__(None, None, None)
 
 
 @pytest.fixture(autouse=True)
