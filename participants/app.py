@@ -56,6 +56,10 @@ class _Step:
     bulk: bool
 
 
+class _Locked(Busy):
+    """Somebody else holds what the handler needs, or won a race for it."""
+
+
 class Participant:
     """A service that takes part in transactions.
 
@@ -148,7 +152,7 @@ class Participant:
         holds there: no database can see such a circle, and only a no breaks it.
         """
         outcome = await self._call(connection, self.branches.get(call.command), call, "branch")
-        return Failed(f"locked: {outcome.reason}") if isinstance(outcome, Busy) else outcome
+        return Failed(f"locked: {outcome.reason}") if isinstance(outcome, _Locked) else outcome
 
     async def _call(
         self, connection: Connection, handler: Handler | None, call: Call, kind: str
@@ -180,10 +184,11 @@ class Participant:
         """Say what a handler's exception means. Only a lost connection is passed on."""
         if isinstance(error, Verdict):
             return error
-        if connection.is_closed() or sqlstate(error) == _READ_ONLY_SERVER:
+        lost = connection.is_closed() or isinstance(error, asyncpg.InternalClientError)
+        if lost or sqlstate(error) == _READ_ONLY_SERVER:
             raise DatabaseAway(f"{self.name}: {describe(error)}") from error
         if isinstance(error, asyncpg.PostgresError) and is_busy(error):
-            return Busy(describe(error))
+            return _Locked(describe(error))
         if isinstance(error, TimeoutError) and not str(error):
             return Failed(f"it took longer than {self.handler_seconds:g} s")
         logger.error(

@@ -10,6 +10,7 @@ decision can release.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,7 +53,8 @@ class Backlog:
         self._held_limit, self._waiting_limit = held_limit, waiting_limit
         self._jobs: dict[tuple[str, str, str], Job] = {}
         self._urgent: deque[Job] = deque()
-        self._prepares: list[tuple[str, str, Job]] = []
+        self._prepares: list[tuple[str, int, Job]] = []
+        self._arrivals = itertools.count()
         self._preparing = 0
 
     def add(self, job: Job, *, held: bool) -> Job | None:
@@ -76,7 +78,7 @@ class Backlog:
             # the fewer they are that take their locks in another order, the
             # fewer wait for each other in a circle.
             age = job.message.gid.rpartition(".")[2]
-            heapq.heappush(self._prepares, (age, job.message.branch, job))
+            heapq.heappush(self._prepares, (age, next(self._arrivals), job))
         return job
 
     def take(self, held: int) -> Job | None:

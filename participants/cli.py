@@ -6,12 +6,16 @@ import asyncio
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    from participants.app import Participant
+from participants.app import Participant
+from participants.connections import DatabaseAway
+from participants.running import run as serve
+from participants.schema import schema_sql
+from participants.settings import Settings
+from participants.worker import NotReady, Worker
 
 app = typer.Typer(help="Run the services that take part in transactions.", no_args_is_help=True)
 
@@ -56,29 +60,21 @@ def run(
     ] = False,
 ) -> None:
     """Serve participants until Ctrl-C."""
-    from participants.connections import describe  # noqa: PLC0415  # loads asyncpg
-    from participants.running import run as serve  # noqa: PLC0415
-    from participants.worker import NotReady  # noqa: PLC0415
-
     found = _load(modules)
+    _settings(postgres)
     try:
         serve(*found, kafka=kafka, postgres=postgres, group=group, migrate=not no_migrate)
-    except (NotReady, ValueError) as error:
-        _fail(describe(error))
+    except NotReady as error:
+        _fail(str(error))
 
 
 @app.command()
 def migrate(modules: Modules, postgres: Dsn = None) -> None:
     """Create the tables that participants need, and run their own set-up."""
-    from participants.connections import DatabaseAway  # noqa: PLC0415
-    from participants.settings import Settings  # noqa: PLC0415
-    from participants.worker import Worker  # noqa: PLC0415
-
     found = _load(modules)
-    settings = Settings.from_environment(postgres=postgres)
     try:
-        asyncio.run(Worker(found, settings).migrate())
-    except DatabaseAway as error:
+        asyncio.run(Worker(found, _settings(postgres)).migrate())
+    except (DatabaseAway, NotReady) as error:
         _fail(str(error))
     for participant in found:
         typer.echo(f"{participant.name} is ready")
@@ -87,15 +83,19 @@ def migrate(modules: Modules, postgres: Dsn = None) -> None:
 @app.command()
 def schema() -> None:
     """Print the SQL of the tables that every participant's database needs."""
-    from participants.schema import schema_sql  # noqa: PLC0415
-
     typer.echo(schema_sql(), nl=False)
+
+
+def _settings(postgres: str | None) -> Settings:
+    """Read the settings, or say which of them is wrong."""
+    try:
+        return Settings.from_environment(postgres=postgres)
+    except ValueError as error:
+        _fail(str(error))
 
 
 def _load(modules: list[str]) -> list[Participant]:
     """Import what is named. The current folder may be imported from, as with `python -m`."""
-    from participants.app import Participant  # noqa: PLC0415
-
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     found: dict[str, Participant] = {}

@@ -170,6 +170,8 @@ def sqlstate(error: BaseException) -> str:
 
 def is_away(error: BaseException) -> bool:
     """Tell whether the connection, or the whole server, is lost."""
+    if isinstance(error, asyncpg.InternalClientError):
+        return True  # its connection was lost in the middle of something
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error) or "released" in str(error)
     return isinstance(error, OSError | DatabaseAway) or sqlstate(error).startswith(_AWAY)

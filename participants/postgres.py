@@ -115,7 +115,7 @@ class Branches:
         name = gids.prepared_name(call.gid, call.name)
         expected = Seen.PREPARED if name in self.held else Seen.FRESH
         async with self.connections.one() as connection:
-            database = _Database(connection, call.gid, call.name, call, work)
+            database = OneBranch(connection, call.gid, call.name, call, work)
             asked = Asked.PREPARE_LATE if late else one_phase
             answer = await _pursue(asked, expected, database)
         assert answer is not None, "a question is always answered"
@@ -135,7 +135,7 @@ class Branches:
         """
         name = gids.prepared_name(gid, branch)
         async with self.connections.one() as connection:
-            answer = await _pursue(asked, Seen.PREPARED, _Database(connection, gid, branch))
+            answer = await _pursue(asked, Seen.PREPARED, OneBranch(connection, gid, branch))
         if answer is not None:
             self.held.pop(name, None)
         return answer
@@ -158,14 +158,14 @@ class Branches:
             return int(await connection.fetchval(SLOTS))
 
 
-async def _pursue(asked: Asked, expected: Seen, database: _Database) -> Answer | None:
+async def _pursue(asked: Asked, expected: Seen, database: OneBranch) -> Answer | None:
     try:
         return await pursue(asked, expected, database)
     finally:
         await database.discard()
 
 
-class _Database:
+class OneBranch:
     """One branch's deeds, on one connection."""
 
     def __init__(
@@ -326,8 +326,7 @@ def _why_not(error: asyncpg.PostgresError) -> Report:
         return _STALE
     if state in _NO_SLOT or is_busy(error):
         return Report(Came.BUSY, reason=describe(error))
-    if state.startswith("23"):
-        return Report(Came.REFUSED, reason=describe(error))
+    # A deferred constraint, or something that cannot be prepared at all.
     return Report(Came.FAILED, reason=describe(error))
 
 

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable
 
 import structlog
+import uvloop
 
 from participants.app import Participant
 from participants.settings import Settings
+from participants.worker import Worker
 
 
 def run(
@@ -35,8 +37,6 @@ def run(
     set_up_logging()
     flush_traces = _set_up_traces([participant.name for participant in participants])
     try:
-        import uvloop  # noqa: PLC0415  # a service that only tests its handlers needs it not
-
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(participants, settings, migrate=migrate))
     finally:
@@ -46,8 +46,6 @@ def run(
 async def _serve(
     participants: tuple[Participant, ...], settings: Settings, *, migrate: bool
 ) -> None:
-    from participants.worker import Worker  # noqa: PLC0415  # loads every client library
-
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -15,14 +15,21 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import asyncpg
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from participants import schema, telemetry
 from participants.app import Participant
-from participants.connections import Connections, DatabaseAway, with_database
+from participants.connections import (
+    Connection,
+    Connections,
+    DatabaseAway,
+    describe,
+    with_database,
+)
 from participants.postgres import Branches
 from participants.replies import Replies
 from participants.resolver import Resolver
@@ -53,6 +60,7 @@ from wire.messages import (
 )
 from wire.topics import Topics
 
+T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 POLL_MS: Final = 100
@@ -85,12 +93,11 @@ class Bound:
     async def check(self) -> None:
         """See that the database is ready, and learn what it holds prepared."""
         name = self.participant.name
-        async with self.connections.one() as connection:
-            if not await schema.is_present(connection):
-                raise NotReady(
-                    f"{name}: its database lacks the tables of Twofold;"
-                    " run `twofold participants migrate`"
-                )
+        if not await self._on_a_connection(schema.is_present):
+            raise NotReady(
+                f"{name}: its database lacks the tables of Twofold;"
+                " run `twofold participants migrate`"
+            )
         if not self.participant.branches:
             return
         slots = await self.branches.slots()
@@ -105,8 +112,9 @@ class Bound:
 
     async def migrate(self) -> None:
         """Create what is missing in the database."""
-        async with self.connections.one() as connection:
-            await schema.migrate(connection, self.participant.setup_sql)
+        await self._on_a_connection(
+            lambda connection: schema.migrate(connection, self.participant.setup_sql)
+        )
 
     async def migrate_if_new(self) -> None:
         """Create everything in a database that has nothing yet.
@@ -115,10 +123,16 @@ class Bound:
         branch in doubt may hold locks that they would wait for, and it is
         this worker that must end it.
         """
-        async with self.connections.one() as connection:
-            if await schema.is_present(connection):
-                return
-        await self.migrate()
+        if not await self._on_a_connection(schema.is_present):
+            await self.migrate()
+
+    async def _on_a_connection(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            async with self.connections.one() as connection:
+                return await work(connection)
+        except asyncpg.PostgresError as error:
+            # No such database, a wrong password, a mistake in the set-up.
+            raise NotReady(f"{self.participant.name}: {describe(error)}") from error
 
 
 class Worker:

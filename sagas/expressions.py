@@ -2,7 +2,11 @@
 
 The only module that knows the CEL library. Its habits that matter here: an
 error at run time is a value and not an exception; int and double do not mix
-(`double(input.n) * 1.5`); integers have 64 bits.
+(`double(input.n) * 1.5`); integers have 64 bits; it follows nested data on the
+C stack, so what is nested too deeply would end the process.
+
+What an expression may name is declared to CEL as it stands: `steps.book` is
+one name. So CEL itself finds a reference to a step that is not there.
 
 Most expressions only follow a path (`input.sku`). Those are walked directly,
 with the same meaning and at a tenth of the cost.
@@ -10,163 +14,165 @@ with the same meaning and at a tenth of the cost.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from cel_expr_python import cel
 
 from sagas.model import EvaluationFailed, Expression, Json, Scope
 from sagas.problems import did_you_mean
+from sagas.reasons import kind_of, said_at_load, said_at_run
 
-_PATH: Final = re.compile(r"[a-z_]\w*(\.[A-Za-z_]\w*)+")
-_STRING: Final = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
-_NAMED: Final = re.compile(r"(?<![\w.])(steps|branches)\b\s*(?:\.\s*([A-Za-z_]\w*))?")
-_UNDECLARED: Final = re.compile(r"undeclared reference to '([^'.]+)")
-_POSITION: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
-_WORDS: Final = frozenset({"true", "false", "null", "in"})
-_JSON_TYPES: Final = ("BOOL", "INT", "UINT", "DOUBLE", "STRING", "NULL", "DYN")
-_MAX_LENGTH: Final = 4_000
+MAX_LENGTH: Final = 4_000
+MAX_DEPTH: Final = 200
+
+_PATH: Final = re.compile(r"[a-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_WORD: Final = re.compile(r"\w+")
+_UNDECLARED: Final = re.compile(r"undeclared reference to '\.?([^']+)'")
+_TYPE: Final = re.compile(r"[\w.]+")
+_JSON_TYPES: Final = frozenset(
+    {"BOOL", "INT", "UINT", "DOUBLE", "STRING", "NULL", "DYN", "LIST", "MAP"}
+)
+_LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, OverflowError)
 
 
 class ExpressionInvalid(Exception):
-    """An expression that cannot be compiled: what is wrong, where in it, and a hint."""
+    """An expression that cannot be compiled: what is wrong, and a hint.
 
-    def __init__(self, message: str, hint: str = "", column: int = 0) -> None:
+    ``unknown`` are the names that it uses and may not: `steps.pay.id`.
+    """
+
+    def __init__(self, message: str, hint: str = "", unknown: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.message, self.hint, self.column = message, hint, column
+        self.message, self.hint, self.unknown = message, hint, unknown
 
 
-class Compiled(NamedTuple):
-    """An expression, and the steps or branches that it names."""
-
-    evaluate: Expression
-    names: frozenset[tuple[str, str]]
-
-
-def compile_expression(text: str, roots: Collection[str]) -> Compiled:
-    """Compile one CEL expression that may name these roots.
+def compile_expression(text: str, names: Collection[str]) -> Expression:
+    """Compile one CEL expression that may use these names: `input`, `steps.book`.
 
     Raises:
-        ExpressionInvalid: syntax, types, an unknown root, or no JSON result.
+        ExpressionInvalid: syntax, types, an unknown name, or no JSON result.
 
     """
-    if len(text) > _MAX_LENGTH:
-        raise ExpressionInvalid(f"the expression has over {_MAX_LENGTH} characters")
-    source = text.strip()
-    environment = cel.NewEnv(variables=dict.fromkeys(roots, cel.Type.DYN))
+    return _compiled(text, names)[0]
+
+
+def compile_condition(text: str, names: Collection[str]) -> Expression:
+    """Compile an expression that is true or false, and nothing else."""
+    evaluate, type_name = _compiled(text, names)
+    if type_name not in ("BOOL", "DYN"):
+        raise ExpressionInvalid(f"this is of type {type_name.lower()}, not true or false")
+
+    def condition(scope: Scope) -> Json:
+        value = evaluate(scope)
+        if not isinstance(value, bool):
+            raise EvaluationFailed(f"`{text.strip()}` is {kind_of(value)}, not true or false")
+        return value
+
+    return condition
+
+
+def compile_key(text: str, names: Collection[str]) -> Expression:
+    """Compile an expression that gives a key: a text or an integer.
+
+    Anything else would make one key of many: every event whose id is null
+    would be the same start.
+    """
+    evaluate, type_name = _compiled(text, names)
+    if type_name not in ("STRING", "INT", "UINT", "DYN"):
+        said = f"this is of type {type_name.lower()}; a key is a text or an integer"
+        raise ExpressionInvalid(said, "use string(…)")
+
+    def key(scope: Scope) -> Json:
+        value = evaluate(scope)
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise EvaluationFailed(
+                f"`{text.strip()}` is {kind_of(value)}, and a key is a text or an integer"
+            )
+        return value
+
+    return key
+
+
+def can_do_without(source: str, name: str, names: Collection[str]) -> bool:
+    """Tell whether an expression that may use these names compiles without that one."""
     try:
-        program = environment.compile(source)
-    except (RuntimeError, ValueError, UnicodeError) as error:
-        raise _explained(str(error), roots) from error
-    _check_result(program.return_type().name())
-    names = _names(source)
-    root, *path = source.split(".") if _PATH.fullmatch(source) else (source,)
-    if path and root in roots:
-        return Compiled(_walk(source, root, tuple(path)), names)
-    used = tuple(root for root in roots if re.search(rf"(?<![\w.]){root}\b", source))
-    return Compiled(_run(source, program, used), names)
+        _program(source, [one for one in names if one != name])
+    except ExpressionInvalid:
+        return False
+    return True
 
 
-def compile_template(value: Json, roots: Collection[str]) -> Compiled:
-    """Compile a JSON value whose texts may hold ``${ … }``, at any depth.
+def compiles(source: str, names: Collection[str]) -> bool:
+    """Tell whether this text alone is an expression."""
+    return can_do_without(source, "", names)
 
-    Raises:
-        ExpressionInvalid: one of them cannot be compiled.
 
+def truth_if_null(source: str, name: str, names: Collection[str]) -> bool | None:
+    """Tell whether it is true or false as soon as that name is null, whatever the others are.
+
+    None if it depends on others. CEL answers that by itself: nothing else is
+    bound, and `&&` and `||` have a value wherever one side decides.
     """
-    names: set[tuple[str, str]] = set()
-    return Compiled(_template(value, roots, names), frozenset(names))
+    program, _ = _program(source, names)
+    try:
+        value: object = program.eval(data={name: None}).plain_value()
+    except _LIBRARY_ERRORS:
+        return None
+    return value if isinstance(value, bool) else None
 
 
-# ── templates ────────────────────────────────────────────────────────────────
+# ── compiling ────────────────────────────────────────────────────────────────
 
 
-def _template(value: Json, roots: Collection[str], names: set[tuple[str, str]]) -> Expression:
-    if isinstance(value, str):
-        return _text(value, roots, names)
-    if isinstance(value, dict):
-        pairs = cast("dict[str, Json]", value)
-        members = {key: _template(one, roots, names) for key, one in pairs.items()}
-
-        def build(scope: Scope) -> Json:
-            return {key: member(scope) for key, member in members.items()}
-
-        return build
-    if isinstance(value, list):
-        values = cast("list[Json]", value)
-        items = [_template(item, roots, names) for item in values]
-        return lambda scope: [item(scope) for item in items]
-    return lambda _scope: value
+def _compiled(text: str, names: Collection[str]) -> tuple[Expression, str]:
+    source = text.strip()
+    program, used = _program(source, names)
+    type_name = program.return_type().name().upper()
+    _check_result(type_name)
+    if _PATH.fullmatch(source):
+        root, *path = source.split(".")
+        return _walk(source, root, tuple(path)), type_name
+    return _run(source, program, tuple(_binding(source, name) for name in used)), type_name
 
 
-def _text(text: str, roots: Collection[str], names: set[tuple[str, str]]) -> Expression:
-    """Alone, ``${ … }`` keeps its type; inside a text it is put in as text."""
-    parts = _split(text)
-    if all(isinstance(part, str) for part in parts):
-        return lambda _scope: text
-    compiled: list[str | Expression] = []
-    for part in parts:
-        if isinstance(part, str):
-            compiled.append(part)
-        else:
-            one = compile_expression(part.source, roots)
-            names |= one.names
-            compiled.append(one.evaluate)
-    if len(compiled) == 1 and callable(compiled[0]):
-        return compiled[0]
-    return lambda scope: "".join(
-        part if isinstance(part, str) else _as_text(part(scope)) for part in compiled
-    )
+def _program(source: str, names: Collection[str]) -> tuple[cel.Expression, list[str]]:
+    """Compile, and tell which names it can be using."""
+    if len(source) > MAX_LENGTH:
+        raise ExpressionInvalid(f"the expression has over {MAX_LENGTH} characters")
+    if not source:
+        raise ExpressionInvalid("there is no expression here")
+    words = set(_WORD.findall(source))
+    used = sorted(name for name in names if words.issuperset(name.split(".")))
+    try:
+        return _environment(tuple(used)).compile(source), used
+    except _LIBRARY_ERRORS as error:
+        raise _invalid(str(error), names) from error
 
 
-class _Hole(NamedTuple):
-    source: str
+@lru_cache(maxsize=256)
+def _environment(names: tuple[str, ...]) -> cel.Env:
+    return cel.NewEnv(variables=dict.fromkeys(names, cel.Type.DYN))
 
 
-def _split(text: str) -> list[str | _Hole]:
-    parts: list[str | _Hole] = []
-    position = 0
-    while (start := text.find("${", position)) >= 0:
-        if start > position:
-            parts.append(text[position:start])
-        end = _closing(text, start + 2)
-        parts.append(_Hole(text[start + 2 : end]))
-        position = end + 1
-    if position < len(text):
-        parts.append(text[position:])
-    return parts
+def _invalid(error: str, names: Collection[str]) -> ExpressionInvalid:
+    unknown = tuple(dict.fromkeys(match[1] for match in _UNDECLARED.finditer(error)))
+    if not unknown:
+        return ExpressionInvalid(*said_at_load(error))
+    root = unknown[0].partition(".")[0]
+    known = {name.partition(".")[0] for name in names}
+    return ExpressionInvalid(f"unknown name `{root}`", did_you_mean(root, known), unknown)
 
 
-def _closing(text: str, start: int) -> int:
-    """Find the brace that closes, past strings and the braces of maps."""
-    depth, position = 0, start
-    while position < len(text):
-        if (string := _STRING.match(text, position)) is not None:
-            position = string.end()
-            continue
-        if text[position] == "{":
-            depth += 1
-        elif text[position] == "}":
-            if depth == 0:
-                return position
-            depth -= 1
-        position += 1
-    raise ExpressionInvalid("`${` is not closed", "end it with ` }`", start - 2)
-
-
-def _as_text(value: Json) -> str:
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case None:
-            return "null"
-        case int() | float():
-            return str(value)
-        case _:
-            raise EvaluationFailed("only a text, number or boolean can be put into a text")
+def _check_result(type_name: str) -> None:
+    for part in _TYPE.findall(type_name):
+        if part not in _JSON_TYPES:
+            raise ExpressionInvalid(f"a {part.lower()} is no JSON value", "use string(…)")
+    if re.search(r"MAP<(?!STRING|DYN)", type_name):
+        raise ExpressionInvalid("the keys of a JSON object are texts", "use string(…)")
 
 
 # ── evaluation ───────────────────────────────────────────────────────────────
@@ -178,7 +184,7 @@ def _walk(source: str, root: str, path: tuple[str, ...]) -> Expression:
         for name in path:
             if not isinstance(value, dict):
                 raise EvaluationFailed(
-                    f"`{source}`: there is no `{name}`: what holds it is {_kind(value)}"
+                    f"`{source}`: there is no `{name}`: what holds it is {kind_of(value)}"
                 )
             if name not in value:
                 raise EvaluationFailed(f"`{source}`: there is no `{name}`")
@@ -188,31 +194,84 @@ def _walk(source: str, root: str, path: tuple[str, ...]) -> Expression:
     return walk
 
 
-def _run(source: str, program: cel.Expression, used: tuple[str, ...]) -> Expression:
+class _Binding(NamedTuple):
+    """A name that an expression uses, and the fields of it, if it uses no others."""
+
+    name: str
+    path: tuple[str, ...]
+    fields: frozenset[str] | None
+
+
+def _binding(source: str, name: str) -> _Binding:
+    """Find out what of a name has to be handed to CEL: it copies whatever it is given."""
+    path = tuple(name.split("."))
+    pattern = r"\s*\.\s*".join(rf"\b{part}\b" for part in path)
+    fields = re.findall(pattern + r"\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\()", source)
+    whole = len(fields) != len(re.findall(rf"\b{path[-1]}\b", source))
+    return _Binding(name, path, None if whole else frozenset(fields))
+
+
+def _run(source: str, program: cel.Expression, used: tuple[_Binding, ...]) -> Expression:
     def run(scope: Scope) -> Json:
         try:
-            result = program.eval(data={root: _object(scope.get(root)) for root in used})
-        except (RuntimeError, ValueError, TypeError, UnicodeError) as error:
-            raise EvaluationFailed(f"`{source}`: {error}") from error
-        if result.type() == cel.Type.ERROR:
-            raise EvaluationFailed(f"`{source}`: {_said(str(result.value()))}")
-        return _as_json(source, result.plain_value())
+            result = program.eval(data=_bound(source, used, scope))
+            if result.type() != cel.Type.ERROR:
+                return _as_json(source, result.plain_value())
+            reason = str(result.value())
+        except _LIBRARY_ERRORS as error:
+            raise EvaluationFailed(f"`{source}`: {said_at_run(str(error))}") from error
+        raise EvaluationFailed(f"`{source}`: {said_at_run(reason)}")
 
     return run
 
 
-def _object(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+def _bound(source: str, used: tuple[_Binding, ...], scope: Scope) -> dict[str, Any]:
+    """Collect the values of the names; what is not there is for CEL to miss."""
+    data: dict[str, Any] = {}
+    for name, path, fields in used:
+        value: Any = scope
+        for part in path:
+            if not isinstance(value, Mapping) or part not in value:
+                break
+            value = value[part]  # pyright: ignore[reportUnknownVariableType]
+        else:
+            if isinstance(value, Mapping):
+                value = _narrowed(cast("Mapping[str, Any]", value), fields)
+            if not _shallow(value, MAX_DEPTH):
+                raise EvaluationFailed(f"`{source}`: `{name}` is nested too deeply")
+            data[name] = value
+    return data
+
+
+def _narrowed(value: Mapping[str, Any], fields: frozenset[str] | None) -> dict[str, Any]:
+    if fields is None:
+        return dict(value)
+    return {field: value[field] for field in fields if field in value}
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        inner: Collection[Any] = cast("dict[str, Any]", value).values()
+    elif isinstance(value, list):
+        inner = cast("list[Any]", value)
+    else:
+        return True
+    return levels > 0 and all(_shallow(one, levels - 1) for one in inner)
 
 
 def _as_json(source: str, value: Any) -> Json:
     match value:
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise EvaluationFailed(f"`{source}`: {value} is no JSON number")
             return value
         case list():
-            return [_as_json(source, item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+            return [_as_json(source, item) for item in cast("list[Any]", value)]
         case dict():
-            return {_key(source, k): _as_json(source, v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            pairs = cast("dict[Any, Any]", value)
+            return {_key(source, k): _as_json(source, v) for k, v in pairs.items()}
         case _:
             raise EvaluationFailed(f"`{source}`: {type(value).__name__} is no JSON: use string(…)")
 
@@ -221,62 +280,6 @@ def _key(source: str, key: Any) -> str:
     if not isinstance(key, str):
         raise EvaluationFailed(f"`{source}`: {key!r} is no key of a JSON object")
     return key
-
-
-def _said(error: str) -> str:
-    """Say CEL's error at run time in our words."""
-    _, _, text = error.partition(": ")
-    if "Key not found in map" in text:
-        return f"there is no {text.rpartition(':')[2].strip().replace(chr(34), '`')}"
-    return text or error
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-        case bool():
-            return "a boolean"
-        case _:
-            return "a number"
-
-
-# ── checks at load ───────────────────────────────────────────────────────────
-
-
-def _names(source: str) -> frozenset[tuple[str, str]]:
-    bare = _STRING.sub("''", source)
-    found: set[tuple[str, str]] = set()
-    for match in _NAMED.finditer(bare):
-        if match[2] is None:
-            raise ExpressionInvalid(
-                f"`{match[1]}` alone has no value", f"name one: `{match[1]}.<id>`", match.start()
-            )
-        found.add((match[1], match[2]))
-    return frozenset(found)
-
-
-def _check_result(type_name: str) -> None:
-    base = type_name.upper().partition("<")[0]
-    if base not in _JSON_TYPES and base not in ("LIST", "MAP"):
-        raise ExpressionInvalid(f"a {type_name.lower()} is no JSON value", "use string(…)")
-
-
-def _explained(error: str, roots: Collection[str]) -> ExpressionInvalid:
-    match = _POSITION.search(error)
-    column = int(match[2]) - 1 if match else 0
-    said = match[3] if match else error.splitlines()[0]
-    if (undeclared := _UNDECLARED.search(said)) is not None:
-        return ExpressionInvalid(
-            f"unknown name `{undeclared[1]}`", did_you_mean(undeclared[1], roots), column
-        )
-    if said.startswith("Syntax error"):
-        said = "this is not a CEL expression: " + said.partition(": ")[2].partition(" expecting")[0]
-    return ExpressionInvalid(said, "", column)
 
 
 Evaluate = Callable[[Scope], Json]

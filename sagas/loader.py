@@ -8,12 +8,13 @@ as one thing does not hide another.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from sagas import graph
 from sagas.document import (
+    LATER,
+    NOT_YET,
     AtomicDocument,
     NoUndoPart,
     RetryPart,
@@ -23,11 +24,12 @@ from sagas.document import (
     UndoPart,
 )
 from sagas.expressions import (
-    Compiled,
     ExpressionInvalid,
+    compile_condition,
     compile_expression,
-    compile_template,
+    compile_key,
 )
+from sagas.fallback import has_fallback
 from sagas.lint import lint, needs_of
 from sagas.model import (
     AnyDefinition,
@@ -45,11 +47,23 @@ from sagas.model import (
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
 from sagas.schema import SchemaInvalid, input_check
 from sagas.shape import shape
-from sagas.source import Path, Source
+from sagas.source import Path, Source, decoded
+from sagas.templates import Hole, build, compile_text, keys_with_holes, split, texts
 
 _ALWAYS: Final = ("input", "txn")
+_NO_ORDER: Final = frozenset({"cycle", "unknown-step"})
 
-__all__ = ["DefinitionInvalid", "load"]
+__all__ = ["DefinitionInvalid", "load", "load_bytes"]
+
+
+def load_bytes(data: bytes, origin: str) -> AnyDefinition:
+    """Read one definition from a file's bytes, which are UTF-8.
+
+    Raises:
+        DefinitionInvalid: with every problem that was found.
+
+    """
+    return load(decoded(data, origin), origin)
 
 
 def load(text: str, origin: str) -> AnyDefinition:
@@ -66,8 +80,8 @@ def load(text: str, origin: str) -> AnyDefinition:
         definition: AnyDefinition = reader.atomic(document)
     else:
         reader.problems += lint(source, document)
-        if reader.problems:
-            raise DefinitionInvalid(reader.problems)
+        if _NO_ORDER & {problem.code for problem in reader.problems}:
+            raise DefinitionInvalid(reader.problems)  # nothing is known to be done before
         definition = reader.saga(document)
     if reader.problems:
         raise DefinitionInvalid(reader.problems)
@@ -92,7 +106,7 @@ class _Reader:
             source=self._source.text,
             start=self._start(document.start),
             check_input=self._input(document.input),
-            output=self._output(document.output, "steps", set(steps)),
+            output=self._output(document.output, _named("steps", steps)),
             deadline_us=document.deadline,
             steps=steps,
             dependents=graph.dependents(needs),
@@ -115,7 +129,7 @@ class _Reader:
             source=self._source.text,
             start=self._start(document.start),
             check_input=self._input(document.input),
-            output=self._output(document.output, "branches", set(branches)),
+            output=self._output(document.output, _named("branches", branches)),
             vote_timeout_us=document.vote_timeout,
             branches=branches,
         )
@@ -124,21 +138,20 @@ class _Reader:
 
     def _step(self, name: str, part: StepPart, needs: dict[str, list[str]]) -> Step:
         path: Path = ("steps", name)
-        roots = (*_ALWAYS, "steps")
-        before = graph.ancestors(needs, name)
+        before = _named("steps", graph.ancestors(needs, name))
         return Step(
             name=name,
             needs=tuple(needs[name]),
             call=_call(part.call),
-            data=self._template(part.with_, (*path, "with"), roots, before),
-            key=self._expression(part.key, (*path, "key"), roots, before),
+            data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
+            key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
             timeout_us=part.timeout,
             retry=_retry(part.retry),
             undo=self._undo(name, part, before),
             pivot=part.pivot,
         )
 
-    def _undo(self, name: str, part: StepPart, before: set[str]) -> Undo | None:
+    def _undo(self, name: str, part: StepPart, before: list[str]) -> Undo | None:
         undo = part.undo
         if undo is None or isinstance(undo, NoUndoPart):
             return None
@@ -147,17 +160,17 @@ class _Reader:
         data: Expression | None = None
         path: Path = ("steps", name, "undo", "with")
         if undo.with_ is not None:
-            data = self._template(undo.with_, path, (*_ALWAYS, "steps"), before | {name})
-            self._needs_fallback(name, undo.with_, path)
+            names = (*_ALWAYS, *before, f"steps.{name}")
+            data = self._template(undo.with_, path, names)
+            self._needs_fallback(name, undo.with_, path, names)
         return Undo(
             call=_call(undo.call), data=data, timeout_us=undo.timeout, retry=_retry(undo.retry)
         )
 
-    def _needs_fallback(self, name: str, value: Any, path: Path) -> None:
+    def _needs_fallback(self, name: str, value: Any, path: Path, names: Collection[str]) -> None:
         """Refuse an undo that relies on its own step's reply: that reply may be lost."""
-        for text, where in _texts(value, path):
-            uses = re.search(rf"\bsteps\.{name}\b", text)
-            if uses and not re.search(rf"steps\.{name}\s*(==|!=)\s*null", text):
+        for text, where in texts(value, path):
+            if not _always_has_a_value(text, f"steps.{name}", names):
                 self.problems.append(
                     self._source.problem(
                         "undo-needs-reply",
@@ -171,7 +184,7 @@ class _Reader:
     def _start(self, part: StartPart) -> Start:
         return Start(
             topic=part.topic,
-            when=self._expression(part.when, ("start", "when"), ("event",)),
+            when=self._guarded(compile_condition, part.when, ("start", "when"), ("event",)),
             key=self._expression(part.key, ("start", "key"), ("event",)),
         )
 
@@ -180,70 +193,94 @@ class _Reader:
             return input_check(schema)
         except SchemaInvalid as error:
             path = ("input", *error.path)
-            self.problems.append(self._source.problem("input-schema", str(error), path=path))
+            problem = self._source.problem(
+                error.code, str(error), error.hint, path=path, key=error.key
+            )
+            self.problems.append(problem)
             return input_check(None)
 
-    def _output(self, value: Any, root: str, names: set[str]) -> Expression | None:
+    def _output(self, value: Any, names: list[str]) -> Expression | None:
         if value is None:
             return None
-        return self._template(value, ("output",), (*_ALWAYS, root), names)
+        return self._template(value, ("output",), (*_ALWAYS, *names))
 
     # ── expressions ──────────────────────────────────────────────────────────
 
     def _expression(
-        self, text: str | None, path: Path, roots: Collection[str], done: Collection[str] = ()
+        self, text: str | None, path: Path, names: Collection[str]
     ) -> Expression | None:
+        return self._guarded(compile_key, text, path, names)
+
+    def _template(self, value: Any, path: Path, names: Collection[str]) -> Expression:
+        for where in keys_with_holes(value, path):
+            said = "a key is not an expression: only values may hold `${ … }`"
+            self.problems.append(self._source.problem("expression", said, path=where, key=True))
+        return build(value, path, lambda text, where: self._text(text, where, names))
+
+    def _text(self, text: str, path: Path, names: Collection[str]) -> Expression:
+        made = self._guarded(_compile_text, text, path, names)
+        return made or (lambda _scope: None)  # reported, and never used
+
+    def _guarded(
+        self,
+        make: Callable[[str, Collection[str]], Expression],
+        text: str | None,
+        path: Path,
+        names: Collection[str],
+    ) -> Expression | None:
+        """Compile, and note what is wrong."""
         if text is None:
             return None
         try:
-            return self._checked(compile_expression(text, roots), path, done)
+            return make(text, names)
         except ExpressionInvalid as error:
-            self._complain(error, path)
+            results = [name for name in error.unknown if _is_result(name) and "input" in names]
+            self.problems += [self._reference(name, path, names) for name in results]
+            if not results:
+                planned = any(name.partition(".")[0] in LATER for name in error.unknown)
+                hint = NOT_YET if planned else error.hint
+                self.problems.append(
+                    self._source.problem("expression", error.message, hint, path=path)
+                )
             return None
 
-    def _template(
-        self, value: Any, path: Path, roots: Collection[str], done: Collection[str] = ()
-    ) -> Expression:
-        for text, where in _texts(value, path):
-            try:
-                self._checked(compile_template(text, roots), where, done)
-            except ExpressionInvalid as error:
-                self._complain(error, where)
-        try:
-            return compile_template(value, roots).evaluate
-        except ExpressionInvalid:
-            return lambda _scope: None  # reported above, and never used
-
-    def _checked(self, compiled: Compiled, path: Path, done: Collection[str]) -> Expression:
-        for root, name in sorted(compiled.names):
-            if name not in done:
-                self.problems.append(self._reference(root, name, path, done))
-        return compiled.evaluate
-
-    def _reference(self, root: str, name: str, path: Path, done: Collection[str]) -> Problem:
+    def _reference(self, dotted: str, path: Path, names: Collection[str]) -> Problem:
+        """Say what is wrong with `steps.pay.id`, of which `steps.pay` may not be named here."""
+        root, name, *_ = [*dotted.split("."), ""]
         known = self._source.value.get(root, {})
+        if not name and known:
+            said, hint = f"`{root}` alone has no value", f"name one: `{root}.<id>`"
+            return self._source.problem("expression", said, hint, path=path)
         if root == "steps" and name in known:
             said = f"`steps.{name}` need not be done when this is evaluated"
-            hint = f"add `{name}` to `needs`"
+            hint = "" if path[1:2] == (name,) else f"add `{name}` to `needs`"
             return self._source.problem("not-done-yet", said, hint, path=path)
+        if name in known:
+            said = f"`{root}.{name}` has no result before the decision: only `output` may name it"
+            return self._source.problem("not-done-yet", said, path=path)
         said = f"there is no {'step' if root == 'steps' else 'branch'} `{name}`"
+        done = [one.partition(".")[2] for one in names if one.startswith(f"{root}.")]
         return self._source.problem("unknown-step", said, did_you_mean(name, done), path=path)
 
-    def _complain(self, error: ExpressionInvalid, path: Path) -> None:
-        self.problems.append(
-            self._source.problem("expression", error.message, error.hint, path=path)
-        )
+
+def _named(root: str, ids: Collection[str]) -> list[str]:
+    return [f"{root}.{one}" for one in ids]
 
 
-def _texts(value: Any, path: Path) -> list[tuple[str, Path]]:
-    """Collect all texts of a value, each with its place."""
-    if isinstance(value, str):
-        return [(value, path)]
-    if isinstance(value, dict):
-        return [t for k, v in value.items() for t in _texts(v, (*path, k))]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, list):
-        return [t for i, v in enumerate(value) for t in _texts(v, (*path, i))]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return []
+def _is_result(dotted: str) -> bool:
+    return dotted.partition(".")[0] in ("steps", "branches")
+
+
+def _compile_text(text: str, names: Collection[str]) -> Expression:
+    return compile_text(text, lambda source: compile_expression(source, names))
+
+
+def _always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
+    try:
+        holes = [part.source for part in split(text) if isinstance(part, Hole)]
+        return all(has_fallback(source, name, names) for source in holes)
+    except ExpressionInvalid:
+        return True  # reported already
 
 
 def _call(text: str) -> Call:

@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from jsonschema import Draft202012Validator, exceptions
 
 from sagas.document import AtomicDocument, SagaDocument
 from sagas.model import InputCheck, InputRefused, Json
+from sagas.references import SchemaInvalid, refuse_unusable
+
+__all__ = ["SchemaInvalid", "input_check", "language_schema", "language_schema_text"]
 
 
-class SchemaInvalid(Exception):
-    """An `input` that is no JSON Schema: what is wrong, and where in it."""
-
-    def __init__(self, message: str, path: tuple[str | int, ...]) -> None:
-        super().__init__(message)
-        self.path = path
+_LONGEST: Final = 300
 
 
 def input_check(schema: dict[str, Any] | None) -> InputCheck:
     """Compile a definition's `input`.
 
     Raises:
-        SchemaInvalid: it is no JSON Schema of draft 2020-12.
+        SchemaInvalid: it is no JSON Schema of draft 2020-12, or not one that
+            can be checked by itself and comes to an end.
 
     """
     if schema is None:
         return lambda _value: None
+    library: Any = exceptions
     try:
         Draft202012Validator.check_schema(schema)
     except exceptions.SchemaError as error:
         wrong: Any = error
         raise SchemaInvalid(wrong.message, tuple(wrong.absolute_path)) from error
-    validator: Any = Draft202012Validator(schema)
-    library: Any = exceptions
+    try:
+        registry = refuse_unusable(schema)
+    except RecursionError as error:
+        raise SchemaInvalid("its references are chained too deeply", ()) from error
+    validator: Any = Draft202012Validator(schema, registry=registry)
 
     def check(value: Json) -> None:
-        error = library.best_match(validator.iter_errors(value))
+        try:
+            error = library.best_match(validator.iter_errors(value))
+        except (RecursionError, ArithmeticError) as failed:
+            raise InputRefused(f"input: it cannot be checked: {failed}") from failed
         if error is not None:
             where = ".".join(map(str, error.absolute_path))
-            raise InputRefused(f"input{'.' + where if where else ''}: {error.message}")
+            raise InputRefused(_short(f"input{'.' + where if where else ''}: {error.message}"))
 
     return check
+
+
+def _short(reason: str) -> str:
+    """Keep a reason to a line: it may hold the value, which may be long."""
+    if len(reason) <= _LONGEST:
+        return reason
+    return f"{reason[: _LONGEST // 2]} … {reason[-_LONGEST // 2 :]}"
 
 
 def language_schema() -> dict[str, Any]:

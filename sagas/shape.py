@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from sagas.document import DOCUMENTS, LATER, AtomicDocument, SagaDocument
+from sagas.document import DOCUMENTS, LATER, NOT_YET, AtomicDocument, SagaDocument
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
 from sagas.source import Path, Source
 
@@ -50,6 +50,9 @@ def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> P
             hint = f"`{word.replace('-', '_').lower()}`" if "-" in word else ""
             said = f"`{word}` is no id: lower-case letters, digits and underscores, 40 at most"
             return source.problem("name", said, hint, path=path, key=True)
+        case "cel_word":
+            said = f"`{word}` is a word of CEL: no expression could name it"
+            return source.problem("name", said, f"`{word}_step`, say", path=path, key=True)
         case "string_pattern_mismatch":
             hint = _PATTERNS.get(word, "lower-case letters, digits and hyphens, 40 at most")
             return source.problem(
@@ -64,7 +67,7 @@ def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> P
 def _unknown(source: Source, model: type[BaseModel], path: Path, word: str) -> Problem:
     if word in LATER:
         said = f"`{word}` is not part of the language yet"
-        return source.problem("unknown-word", said, path=path, key=True)
+        return source.problem("unknown-word", said, NOT_YET, path=path, key=True)
     hint = did_you_mean(word, _known(model, path[:-1]))
     return source.problem("unknown-word", f"unknown word `{word}`", hint, path=path, key=True)
 

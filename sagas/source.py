@@ -7,6 +7,7 @@ YAML 1.2 (https://yaml.org/spec/1.2.2/): `no` is a text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
@@ -25,6 +26,13 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
+_OTHER_BASE: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
+_UNPRINTABLE: Final = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
+_BITS: Final = 63
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: Final = {
     "true": True,
@@ -46,7 +54,7 @@ class Source:
 
     def __init__(self, text: str, origin: str) -> None:
         self.text, self.origin = text, origin
-        self.lines = text.splitlines()
+        self.lines = _LINE_BREAK.split(text)
         self._problems: list[Problem] = []
         self._keys: dict[Path, tuple[int, int]] = {}
         self._values: dict[Path, tuple[int, int]] = {(): (1, 1)}
@@ -75,6 +83,9 @@ class Source:
         size = len(self.text.encode("utf-8", "surrogatepass"))
         if size > MAX_BYTES:
             self._fail("too-large", f"the file has {size} bytes, over {MAX_BYTES}")
+        if (bad := _UNPRINTABLE.search(self.text)) is not None:
+            said = f"the character U+{ord(bad[0]):04X} is not allowed"
+            self._fail("yaml", said, *_place(self.text, bad.start()))
         node: Any = None
         try:
             self._refuse_fancy()
@@ -83,7 +94,10 @@ class Source:
             marked: Any = error
             mark = marked.problem_mark or marked.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self._fail("yaml", _first_line(marked.problem or str(error)), line, column)
+            said, hint = _first_line(marked.problem or str(error)), ""
+            if "character '\\t'" in said:
+                said, hint = "a tab cannot indent", "use spaces"
+            self._fail("yaml", said, line, column, hint)
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
             self._fail("yaml", _first_line(str(error)) or type(error).__name__)
         if node is None:
@@ -117,8 +131,8 @@ class Source:
             elif str(getattr(event, "tag", None) or "") not in ("", "!"):
                 self._fail("tag", "tags are not allowed", *place)
 
-    def _fail(self, code: str, message: str, line: int = 1, column: int = 1) -> Any:
-        raise DefinitionInvalid([self._at(code, message, "", line, column)])
+    def _fail(self, code: str, message: str, line: int = 1, column: int = 1, hint: str = "") -> Any:
+        raise DefinitionInvalid([self._at(code, message, hint, line, column)])
 
     # ── constructing ─────────────────────────────────────────────────────────
 
@@ -129,7 +143,14 @@ class Source:
             return dict(self._pairs(inside, path))
         if isinstance(node, SequenceNode):
             return [self._construct(item, (*path, i)) for i, item in enumerate(inside)]
-        return _scalar(node)
+        try:
+            return _scalar(node)
+        except ValueError as error:
+            problem = self._at(
+                "shape", str(error), "quote it to make it a text", *self._values[path]
+            )
+            self._problems.append(problem)
+            return None
 
     def _pairs(self, pairs: Any, path: Path) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
@@ -138,6 +159,11 @@ class Source:
             key = str(key_node.value)
             if not isinstance(key_node, ScalarNode):
                 self._problems.append(self._at("yaml", "a key must be a word", "", *place))
+                continue
+            plain: Any = key_node
+            if key == "<<" and plain.style is None:
+                said = "merge keys are not allowed: write it out"
+                self._problems.append(self._at("alias", said, "", *place))
                 continue
             if key in seen:
                 said = f"`{key}` is said twice"
@@ -155,11 +181,42 @@ def _scalar(node: Any) -> Any:
         return text
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 19 else text  # noqa: PLR2004  # 64 bits
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    if _INTEGER.fullmatch(text) or _OTHER_BASE.fullmatch(text):
+        return _integer(text)
+    if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+        number = float(text) if _FLOAT.fullmatch(text) else math.inf
+        if not math.isfinite(number):
+            raise ValueError(f"`{text}` is no JSON number")
+        return number
     return text
+
+
+def _integer(text: str) -> int:
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    number = int(text, base) if len(text) <= _BITS + 2 else 1 << _BITS
+    if not -(1 << _BITS) <= number < 1 << _BITS:
+        raise ValueError("an integer has at most 64 bits")
+    return number
+
+
+def decoded(data: bytes, origin: str) -> str:
+    """Read bytes as UTF-8, or raise DefinitionInvalid with the place of what is not."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        line, column = _place(before, len(before))
+        said = f"the byte 0x{data[error.start]:02X} is not UTF-8"
+        excerpt = _LINE_BREAK.split(data.decode("utf-8", "replace"))[line - 1]
+        problem = Problem("encoding", said, "save the file as UTF-8", origin, line, column, excerpt)
+        raise DefinitionInvalid([problem]) from error
+    return _LINE_BREAK.sub("\n", text)
+
+
+def _place(text: str, position: int) -> tuple[int, int]:
+    """Return line and column of a position, from 1."""
+    lines = _LINE_BREAK.split(text[:position])
+    return len(lines), len(lines[-1]) + 1
 
 
 def _first_line(text: str) -> str:

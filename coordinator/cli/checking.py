@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from coordinator.cli.output import NO, Output, OutputOption, as_json, fail
-
-Files = Annotated[
-    list[Path], typer.Argument(help="Definition files, or folders of them.", metavar="FILES…")
-]
+from coordinator.cli.output import Output, as_json, note, say
+from sagas.loader import DefinitionInvalid, load
+from sagas.model import AnyDefinition, Saga
+from sagas.problems import Problem
 
 
-def check(files: Files, output: OutputOption = Output.TEXT) -> None:
-    """Say what is wrong with definitions, and where.
-
-    Example: twofold check sagas/examples
-    """
-    from coordinator.service import definition_files  # noqa: PLC0415  # loads Kafka and Postgres
-    from sagas.loader import DefinitionInvalid, load  # noqa: PLC0415
-    from sagas.model import Saga  # noqa: PLC0415
-
-    found = definition_files(files)
-    if not found:
-        fail(f"there is no definition in {', '.join(map(str, files))}", code=NO)
-    problems: list[dict[str, str | int]] = []
-    for file in found:
-        try:
-            definition = load(file.read_text(encoding="utf-8"), str(file))
-        except DefinitionInvalid as error:
-            problems += [problem.as_json() for problem in error.problems]
-            if output is Output.TEXT:
-                typer.echo(str(error))
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"{file} cannot be read: {error}", code=NO)
-        else:
-            if output is Output.TEXT:
-                parts = definition.steps if isinstance(definition, Saga) else definition.branches
-                what = "steps" if isinstance(definition, Saga) else "branches"
-                kind = f"{definition.kind} {definition.name} version {definition.version}"
-                typer.echo(f"{file}: {kind}, {len(parts)} {what}")
+def check(paths: Sequence[Path], output: Output) -> bool:
+    """Report on each file; tell whether all are right."""
+    files = [file for path in paths for file in _files(path)]
+    seen: dict[tuple[str, int], tuple[Path, str]] = {}
+    report: list[dict[str, Any]] = []
+    for file in files:
+        found = _look_at(file)
+        problems = found if isinstance(found, list) else _twice(found, file, seen)
+        definition = None if isinstance(found, list) else found
+        report.append(_as_json(file, definition, problems))
+        if output is Output.TEXT:
+            _print(file, definition, problems)
     if output is Output.JSON:
-        as_json(problems)
-    if problems:
-        raise typer.Exit(NO)
+        as_json(report)
+    elif not files:
+        note(f"there is no *.yaml in {', '.join(map(str, paths))}")
+    return bool(files) and all(entry["ok"] for entry in report)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+
+
+def _look_at(file: Path) -> AnyDefinition | list[Problem]:
+    try:
+        return load(file.read_text(encoding="utf-8"), str(file))
+    except DefinitionInvalid as error:
+        return error.problems
+    except UnicodeDecodeError as error:
+        return [Problem("encoding", f"this is not UTF-8: {error.reason}", "", str(file), 1, 1, "")]
+
+
+def _twice(
+    definition: AnyDefinition, file: Path, seen: dict[tuple[str, int], tuple[Path, str]]
+) -> list[Problem]:
+    """Refuse a second text for a version, as publishing it would."""
+    first, hash_ = seen.setdefault((definition.name, definition.version), (file, definition.hash))
+    if hash_ == definition.hash:
+        return []
+    said = (
+        f"{definition.name} version {definition.version} is in {first} already, with another text"
+    )
+    lines = definition.source.splitlines()
+    at = next((i for i, text in enumerate(lines) if text.startswith("version")), 0)
+    hint = "a version has one text: raise it"
+    return [Problem("version-twice", said, hint, str(file), at + 1, 1, lines[at])]
+
+
+def _print(file: Path, definition: AnyDefinition | None, problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        say(str(problem))
+    if definition is not None and not problems:
+        kind = f"{definition.kind} {definition.name} version {definition.version}"
+        say(f"{file}: {kind}, {_parts(definition)}")
+
+
+def _parts(definition: AnyDefinition) -> str:
+    if isinstance(definition, Saga):
+        count = len(definition.steps)
+        return f"{count} step{'s' * (count != 1)}"
+    count = len(definition.branches)
+    return f"{count} branch{'es' * (count != 1)}"
+
+
+def _as_json(
+    file: Path, definition: AnyDefinition | None, problems: Sequence[Problem]
+) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "ok": not problems,
+        "kind": definition.kind if definition else None,
+        "name": definition.name if definition else None,
+        "version": definition.version if definition else None,
+        "problems": [problem.as_json() for problem in problems],
+    }

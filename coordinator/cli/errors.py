@@ -50,6 +50,8 @@ def explain(error: BaseException) -> Trouble | None:
         return missing_module(error) if _is_foreign(error.name) else None
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return Trouble(f"{error.filename}: {error.strerror}") if error.filename else None
+    if isinstance(error, UnicodeDecodeError):
+        return Trouble(f"a file is not UTF-8: {error}.", "`twofold check` says which.")
     return _explain_ours(error)
 
 

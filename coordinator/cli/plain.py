@@ -1,10 +1,16 @@
-"""Records and states in plain words, for whoever looks at three in the morning. Pure."""
+"""Records and states in plain words: what happened, and what it waits for.
+
+Everything here is a function of the log and of the time. What the log does
+not keep (votes, acknowledgements, when the present owner asked) is not
+guessed; the sentences say what is wanted, not what may have come already.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
 
-from coordinator.cli.output import moment, span
 from coordinator.core.machine import State
 from coordinator.core.records import (
     AnyRecord,
@@ -13,173 +19,228 @@ from coordinator.core.records import (
     Closed,
     CompensationBegan,
     Decided,
+    Decision,
     Ended,
     Hazard,
+    Outcome,
     Parked,
     StepDeferred,
     StepDone,
     StepRefused,
     StepUndone,
+    Unanswered,
     UndoFailed,
     Withdrawn,
 )
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
-from sagas.model import Step
+from sagas.model import Step, Undo
+from wire.messages import End
+
+SECOND_US: Final = 1_000_000
+PARKED: Final = "for a person, and does nothing by itself"
+AGAIN: Final = "repeated at growing intervals, up to 5 minutes apart, until it has"
 
 
-class Part(NamedTuple):
-    """A step or a branch, as `show` shows it."""
-
-    name: str
-    call: str
-    state: str
-    attempt: int
-    reason: str
+# ── times ────────────────────────────────────────────────────────────────────
 
 
-def sentence(record: AnyRecord) -> str:
-    """Say a record."""
+def moment(at_us: int) -> str:
+    """Write a time, in UTC, to the millisecond."""
+    at = datetime.fromtimestamp(at_us // SECOND_US, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_us % SECOND_US // 1000:03}Z"
+
+
+def clock(at_us: int) -> str:
+    """Write a time without its day."""
+    return moment(at_us)[11:]
+
+
+def span(length_us: int) -> str:
+    """Write a length of time in the one or two units that matter."""
+    if length_us < SECOND_US:
+        return f"{length_us // 1000} ms"
+    seconds = length_us / SECOND_US
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    first = next(i for i, (count, _) in enumerate(units) if count)
+    return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
+
+
+def until(at_us: int, now_us: int) -> str:
+    """Write a time to come, or one that has passed."""
+    if at_us >= now_us:
+        return f"{clock(at_us)} (in {span(at_us - now_us)})"
+    return f"{clock(at_us)} ({span(now_us - at_us)} ago)"
+
+
+def names(items: Sequence[str]) -> str:
+    """Join names as a sentence does."""
+    if len(items) < 2:  # noqa: PLR2004
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+# ── what happened ────────────────────────────────────────────────────────────
+
+
+def sentence(record: AnyRecord, at_us: int) -> str:
+    """Tell one record as a sentence."""
     match record:
         case Begun():
-            return f"began, as version {record.version} of {record.name}, key {record.key}"
+            return f"begun: {record.name} version {record.version}, key {record.key}"
         case Decided():
-            decision = f"decided to {record.decision}"
-            return decision + (f": {record.reason}" if record.reason else "")
+            return _decided(record)
         case Withdrawn():
-            return f"{record.reason}: asking how it ended"
+            return f"{record.reason}: the lone branch is asked how it ended"
         case Hazard():
-            return f"branch {record.branch} ended otherwise ({record.end}): {record.reason}"
+            return _hazard(record)
+        case CompensationBegan():
+            return f"turned back: {record.reason}"
         case Parked():
-            return f"parked: {record.reason}"
+            kind = "" if record.outcome is Outcome.PARKED else f" as {record.outcome}"
+            return f"parked for a person{kind}: {record.reason}"
         case Closed():
-            return f"closed: {record.outcome}" + (f", {record.reason}" if record.reason else "")
+            return f"the outcome stands: {record.outcome}{_because(record.reason)}"
         case Ended():
-            return "ended: everyone who must know does"
+            return "ended: the outcome is told"
         case _:
-            return _step_sentence(record)
+            return _of_a_step(record, at_us)
 
 
-def _step_sentence(record: Any) -> str:
+def _of_a_step(
+    record: StepDone | StepRefused | StepDeferred | AttemptFailed | StepUndone | UndoFailed,
+    at_us: int,
+) -> str:
+    step = record.step
     match record:
         case StepDone():
-            return f"step {record.step}: done" + _nth(record.attempt)
+            return f"{step} is done" + (f", at attempt {record.attempt}" * (record.attempt > 1))
         case StepRefused():
-            return f"step {record.step}: refused: {record.reason or 'no reason given'}"
+            return f"{step} was refused{_because(record.reason)}"
         case StepDeferred():
-            return f"step {record.step}: busy ({record.reason}), {_again(record.retry_at_us)}"
-        case AttemptFailed():
-            tried = f"step {record.step}: attempt {record.attempt} {record.why}: {record.reason}"
-            return f"{tried}, {_again(record.retry_at_us)}"
-        case CompensationBegan():
-            return f"going back: {record.reason}"
+            pause = span(record.retry_at_us - at_us)
+            return f"{step} is put off by {pause}, at no cost{_because(record.reason)}"
+        case StepUndone(undone=True):
+            return f"{step} is undone"
         case StepUndone():
-            what = "undone" if record.undone else "there was nothing to undo"
-            return f"step {record.step}: {what}" + _nth(record.attempt)
-        case UndoFailed():
-            tried = f"undo of {record.step}: attempt {record.attempt} {record.why}"
-            return f"{tried}: {record.reason}, {_again(record.retry_at_us)}"
-        case _:
-            return repr(record)
+            return f"{step} had nothing to undo"
+        case AttemptFailed() | UndoFailed():
+            what = f"undoing {step}" if isinstance(record, UndoFailed) else step
+            failed = "" if record.why is Unanswered.SILENT else " failed"
+            tried = f"attempt {record.attempt} of {what}{failed}: {record.reason or 'no reason'}"
+            return tried + _next(record.retry_at_us, at_us)
 
 
-def _nth(attempt: int) -> str:
-    return f", at attempt {attempt}" if attempt > 1 else ""
+def _next(retry_at_us: int | None, at_us: int) -> str:
+    if retry_at_us is None:
+        return "; no attempt is left"
+    return f"; tried again {span(retry_at_us - at_us)} later"
 
 
-def _again(retry_at_us: int | None) -> str:
-    return "and that was the last" if retry_at_us is None else f"again at {moment(retry_at_us)}"
+def _decided(record: Decided) -> str:
+    told = f"; {names(record.awaited)} must hear of it" if record.awaited else ""
+    return f"decided to {record.decision}{_because(record.reason)}{told}"
 
 
-def parts(state: State) -> list[Part]:
-    """Return the steps or branches, and where each stands."""
-    if isinstance(state, SagaState):
-        return [
-            Part(
-                name,
-                str(state.definition.steps[name].call),
-                str(step.phase),
-                step.attempt,
-                step.reason,
-            )
-            for name, step in state.steps.items()
-        ]
-    return [
-        Part(name, str(branch.call), _branch_state(state, name), 1, "")
-        for name, branch in state.definition.branches.items()
-    ]
+def _hazard(record: Hazard) -> str:
+    how = "and nothing tells how" if record.end is End.HAZARD else f"it is {record.end}"
+    return f"{record.branch} was ended by somebody else, {how}{_because(record.reason)}"
 
 
-def _branch_state(txn: TwoPhase, name: str) -> str:
-    """Say what the log proves: votes are not in it."""
-    if name in txn.hazards:
-        return f"hazard: {txn.hazards[name]}"
-    if txn.phase is Phase.ENDED:
-        return "committed" if txn.outcome == "COMMITTED" else "rolled back"
-    if txn.decided is None:
-        return "asked for its vote"
-    if name in txn.decided.awaited:
-        return f"told to {txn.decided.decision}"
-    return "needs no second phase"
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
 
 
-def why_it_waits(state: State, now_us: int) -> str:
-    """Say in one sentence what it waits for, and until when."""
+# ── what it waits for ────────────────────────────────────────────────────────
+
+
+def why(state: State, now_us: int) -> str:
+    """Tell what a transaction waits for, and until when; empty if for nothing."""
     if isinstance(state, SagaState):
         return _why_saga(state, now_us)
-    return _why_two_phase(state, now_us)
+    return _why_atomic(state, now_us)
 
 
-def _why_two_phase(txn: TwoPhase, now_us: int) -> str:
-    waiting = ", ".join(txn.waiting_for) or "nobody"
-    match txn.phase:
-        case Phase.PREPARING | Phase.DELEGATED:
-            until = _until(txn.deadline_us, now_us)
-            return f"waits for the vote of {waiting}; {until} silence is a no"
-        case Phase.WITHDRAWING:
-            return f"asks {waiting} how it ended, again and again: it may have committed"
-        case Phase.COMMITTING | Phase.ABORTING:
-            if not txn.waiting_for:
-                return "waits for its outcome to be on its topic"
-            told = "commit" if txn.phase is Phase.COMMITTING else "rollback"
-            return f"tells {waiting} to {told}, again and again until it is acknowledged"
-        case Phase.PARKED:
-            return f"waits for a person: {txn.reason}"
-        case Phase.ENDED:
-            return "waits for nothing: it has ended"
-
-
-def _why_saga(state: SagaState, now_us: int) -> str:
-    match state.phase:
+def _why_saga(saga: SagaState, now_us: int) -> str:
+    match saga.phase:
         case SagaPhase.RUNNING:
-            steps = list(state.in_phase(StepPhase.RUNNING))
-            until = f"; {_until(state.deadline_us, now_us)} it is too late"
-            return _asked(steps, now_us) + until
+            asking = [_asking(saga, s, at, now_us) for s, at in saga.in_phase(StepPhase.RUNNING)]
+            return "; ".join([*asking, _deadline(saga, now_us)])
         case SagaPhase.COMPENSATING:
-            steps = list(state.in_phase(StepPhase.UNDOING))
-            return f"goes back ({state.reason}): {_asked(steps, now_us)}"
+            undoing = [_asking(saga, s, at, now_us) for s, at in saga.in_phase(StepPhase.UNDOING)]
+            return f"{'; '.join(undoing)}; going back has no deadline"
         case SagaPhase.CLOSED:
-            return "waits for its outcome to be on its topic"
+            return f"for Kafka to acknowledge the outcome, {saga.outcome}"
         case SagaPhase.PARKED:
-            return f"waits for a person: {state.reason}"
+            return PARKED
         case SagaPhase.ENDED:
-            return "waits for nothing: it has ended"
+            return ""
 
 
-def _asked(steps: list[tuple[Step, StepState]], now_us: int) -> str:
-    said: list[str] = []
-    for step, at in steps:
-        undoing = at.phase is StepPhase.UNDOING and step.undo is not None
-        call = step.undo.call if undoing and step.undo else step.call
-        if at.since_us > now_us:
-            said.append(f"{call} is tried again in {span(at.since_us - now_us)} ({at.reason})")
-        else:
-            said.append(f"waits for {call}, attempt {at.attempt}")
-    return ", ".join(said) or "waits for nothing"
+def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
+    """Tell what is wanted of one participant."""
+    asked = asked_of(step, state)
+    undoing = "to undo " if state.phase is StepPhase.UNDOING else ""
+    attempt = f"attempt {state.attempt} of {asked.retry.attempts}"
+    last = (
+        f"; last time: {state.reason}" if state.reason and saga.phase is SagaPhase.RUNNING else ""
+    )
+    if state.since_us > now_us:
+        when = until(state.since_us, now_us)
+        return f"for {when}, when {asked.call} is asked {undoing}again ({attempt}){last}"
+    limit = until(state.since_us + asked.timeout_us, now_us)
+    past = state.since_us + asked.timeout_us < now_us
+    doubt = ", or later if the coordinator was restarted since" if past else ""
+    return (
+        f"for {step.call.participant} to answer {asked.call} ({attempt}) until {limit}{doubt}{last}"
+    )
 
 
-def _until(at_us: int, now_us: int) -> str:
-    if at_us <= now_us:
-        return f"since {moment(at_us)}"
-    return f"in {span(at_us - now_us)}"
+def asked_of(step: Step, state: StepState) -> Step | Undo:
+    """Return what is being asked for: the step, or its undo."""
+    undoing = state.phase in (StepPhase.UNDOING, StepPhase.STUCK)
+    return step.undo if undoing and step.undo is not None else step
+
+
+def _deadline(saga: SagaState, now_us: int) -> str:
+    pivot = saga.definition.pivot
+    when = until(saga.deadline_us, now_us)
+    if saga.past_pivot:
+        return f"what is not done by {when} is parked for a person"
+    if pivot is not None and saga.steps[pivot.name].phase is StepPhase.RUNNING:
+        return f"the deadline, {when}, does not interrupt the pivot"
+    return f"what is not done by {when} is undone"
+
+
+def _why_atomic(txn: TwoPhase, now_us: int) -> str:
+    wanted = names(txn.waiting_for)
+    limit = until(txn.deadline_us, now_us)
+    match txn.phase:
+        case Phase.PREPARING:
+            return f"for the votes of {wanted} until {limit}; a missing vote is a no"
+        case Phase.DELEGATED:
+            return f"for {wanted} to commit by itself until {limit}; then it is asked how it ended"
+        case Phase.WITHDRAWING:
+            return (
+                f"for {wanted} to say how it ended ({txn.reason}); {AGAIN} answered, without limit"
+            )
+        case Phase.COMMITTING | Phase.ABORTING:
+            return _why_deciding(txn, wanted)
+        case Phase.PARKED:
+            return PARKED
+        case Phase.ENDED:
+            return ""
+
+
+def _why_deciding(txn: TwoPhase, wanted: str) -> str:
+    assert txn.decided is not None
+    if not wanted:
+        return f"for Kafka to acknowledge the outcome, {txn.outcome}"
+    what = "commit" if txn.decided.decision is Decision.COMMIT else "rollback"
+    return f"for {wanted} to acknowledge the {what}; {AGAIN} answered, without limit"

@@ -1,374 +1,167 @@
-"""`twofold start`, `list`, `show`."""
+"""`twofold list` and `twofold show`."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import secrets
-import sys
-import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Any
 
-import typer
-
-from coordinator.cli.output import (
-    NO,
-    Output,
-    OutputOption,
-    as_json,
-    as_table,
-    fail,
-    moment,
-    span,
-)
-from coordinator.cli.running import ConfigFile, load_config
-
-if TYPE_CHECKING:
-    from coordinator.config import Config
-    from coordinator.core.machine import State
-    from coordinator.log.views import TransactionDetail, TransactionView
-    from wire.messages import Outcome
-
-T = TypeVar("T")
-
-
-def _run(what: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; what cannot be reached is said in one sentence."""
-    from coordinator.log.store import LogUnavailable  # noqa: PLC0415
-    from coordinator.service import NotReady  # noqa: PLC0415
-    from wire.kafka import KafkaUnavailable  # noqa: PLC0415
-
-    try:
-        return asyncio.run(what)
-    except LogUnavailable as error:
-        fail(f"the decision log: {error}")
-    except KafkaUnavailable as error:
-        fail(f"Kafka: {error}")
-    except NotReady as error:
-        fail(str(error))
-
-
-# ── start ────────────────────────────────────────────────────────────────────
-
-
-def start(
-    name: Annotated[str, typer.Argument(help="The definition.")],
-    input_: Annotated[
-        str, typer.Option("--input", help="A JSON object, @FILE, or - for standard input.")
-    ] = "{}",
-    key: Annotated[
-        str | None, typer.Option("--key", help="The same key is the same transaction.")
-    ] = None,
-    *,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 60.0,
-    config: ConfigFile = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Start a transaction.
-
-    Example: twofold start transfer --key t1 --wait --input '{"transfer_id": "t1", …}'
-    """
-    settings = load_config(config)
-    value = _read_input(input_)
-    key = key or secrets.token_hex(8)
-    outcome = _run(_start(settings, name, key, value, timeout if wait else 0))
-    if outcome is None:
-        if wait:
-            fail(f"no outcome within {timeout:g} s: see `twofold show {name} {key}`", code=NO)
-        as_json({"definition": name, "key": key}) if output is Output.JSON else typer.echo(
-            f"asked for {name} with key {key}: see `twofold show {name} {key}`"
-        )
-        return
-    if output is Output.JSON:
-        as_json(outcome)
-    else:
-        typer.echo(f"{outcome.outcome}  {outcome.gid}")
-        if outcome.reason:
-            typer.echo(f"reason: {outcome.reason}")
-        if outcome.output is not None:
-            typer.echo(f"output: {json.dumps(outcome.output, ensure_ascii=False)}")
-    if outcome.outcome != "COMMITTED":
-        raise typer.Exit(NO)
-
-
-def _read_input(text: str) -> dict[str, Any]:
-    if text == "-":
-        text = sys.stdin.read()
-    elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except OSError as error:
-            fail(f"--input: {error}", code=2)
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        fail(f"--input is not JSON: {error}", code=2)
-    if not isinstance(value, dict):
-        fail("--input is not a JSON object", code=2)
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-async def _start(
-    settings: Config, name: str, key: str, value: dict[str, Any], seconds: float
-) -> Outcome | None:
-    from coordinator.log.postgres import PostgresLog  # noqa: PLC0415
-    from coordinator.service import NotReady  # noqa: PLC0415
-    from coordinator.triggers import seal_start  # noqa: PLC0415
-    from wire.kafka import Producer  # noqa: PLC0415
-    from wire.messages import Begin  # noqa: PLC0415
-    from wire.topics import Topics  # noqa: PLC0415
-
-    log = await PostgresLog.open(settings.log.dsn)
-    try:
-        facts = await log.facts()
-        if name not in {d.name for d in await log.definitions()}:
-            raise NotReady(
-                f"no definition {name!r} is published: run `twofold serve --definitions …`"
-            )
-    finally:
-        await log.close()
-    record = seal_start(
-        Begin(definition=name, key=key, input=value),
-        topics=Topics(settings.kafka.prefix),
-        shards=facts.shards,
-        source="/twofold/cli",
-        traceparent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
-    )
-    hearing = await _Hearing.begin(settings) if seconds else None
-    producer = Producer(settings.kafka.bootstrap)
-    await producer.start()
-    try:
-        await producer.burst([record])
-    finally:
-        await producer.stop()
-    return await hearing.hear(name, key, seconds) if hearing else None
-
-
-class _Hearing:
-    """Hears outcomes from before the start was sent, so that none is missed."""
-
-    def __init__(self, settings: Config, reader: Any) -> None:
-        self._settings, self._reader = settings, reader
-
-    @classmethod
-    async def begin(cls, settings: Config) -> _Hearing:
-        from coordinator.service import NotReady  # noqa: PLC0415
-        from wire.kafka import ShardReader, partition_counts  # noqa: PLC0415
-        from wire.topics import Topics  # noqa: PLC0415
-
-        topic = Topics(settings.kafka.prefix).outcomes
-        count = (await partition_counts(settings.kafka.bootstrap, [topic])).get(topic, 0)
-        if not count:
-            raise NotReady(f"the topic {topic} does not exist: run `twofold topics`")
-        reader = ShardReader(settings.kafka.bootstrap)
-        await reader.start()
-        reader.assign(await reader.ends([(topic, n) for n in range(count)]))
-        return cls(settings, reader)
-
-    async def hear(self, name: str, key: str, seconds: float) -> Outcome | None:
-        """Wait for the outcome; a start that repeats an old one finds it in the log."""
-        deadline = time.monotonic() + seconds
-        try:
-            while time.monotonic() < deadline:
-                for record in await self._reader.poll(wait_ms=300, limit=500):
-                    outcome = _outcome_in(record)
-                    if outcome and (outcome.definition, outcome.key) == (name, key):
-                        return outcome
-                if (before := await self._from_log(name, key)) is not None:
-                    return before
-        finally:
-            await self._reader.stop()
-        return None
-
-    async def _from_log(self, name: str, key: str) -> Outcome | None:
-        from coordinator.core.transition import Status  # noqa: PLC0415
-        from wire.messages import Outcome  # noqa: PLC0415
-
-        detail = await _detail(self._settings, name, key)
-        if detail is None or detail.view.status is Status.OPEN:
-            return None
-        view = detail.view
-        return Outcome(
-            gid=view.gid,
-            definition=name,
-            version=view.version,
-            key=key,
-            outcome=str(view.outcome),
-            output=_output(detail),
-            reason=view.reason,
-        )
-
-
-def _outcome_in(record: Any) -> Outcome | None:
-    from wire.envelope import Unreadable, unseal  # noqa: PLC0415
-    from wire.messages import Outcome  # noqa: PLC0415
-
-    try:
-        message = unseal(record.headers, record.value).message
-    except Unreadable:
-        return None
-    return message if isinstance(message, Outcome) else None
-
-
-def _output(detail: TransactionDetail) -> Any:
-    outputs = [getattr(entry.record, "output", None) for entry in detail.entries]
-    return next((value for value in outputs if value is not None), None)
-
+from coordinator.cli import plain, reach
+from coordinator.cli.output import Output, as_json, as_table, compact, note, say
+from coordinator.cli.reach import Owner
+from coordinator.cli.story import Part, Story
+from coordinator.core.transition import Status
+from coordinator.log.views import TransactionView, find_by_key, list_transactions
+from coordinator.log.views import show as read
+from sagas.loader import load
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
 
-def list_(
-    status: Annotated[str | None, typer.Option("--status", help="open, parked or ended.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="A definition.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="A start key.")] = None,
+async def list_(
+    file: Path | None,
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20,
-    config: ConfigFile = None,
-    output: OutputOption = Output.TEXT,
+    status: str | None,
+    name: str | None,
+    key: str | None,
+    limit: int,
+    output: Output,
 ) -> None:
-    """List transactions, the newest first.
-
-    Example: twofold list --status parked
-    """
-    from coordinator.core.transition import Status  # noqa: PLC0415
-
-    if status is not None and status not in set(Status):
-        fail(f"--status is open, parked or ended, not {status!r}", code=2)
-    settings = load_config(config)
-    wanted = Status(status) if status else None
-    views = _run(_list(settings, wanted, name, key, limit))
+    """Print transactions, the newest first."""
+    config = reach.settings(file)
+    wanted = Status(status) if status is not None else None
+    async with reach.log_connection(config.log.dsn) as log:
+        now_us = (await reach.facts(log)).now_us
+        views = await list_transactions(log, status=wanted, name=name, key=key, limit=limit)
     if output is Output.JSON:
-        as_json([view._asdict() for view in views])
+        as_json([_as_json(view) for view in views])
         return
-    rows = [_row(view) for view in views]
-    as_table(("GID", "NAME", "KEY", "STATE", "AGE", "REASON"), rows)
+    as_table(
+        ("GID", "NAME", "KEY", "STATE", "AGE", "REASON"), [_row(view, now_us) for view in views]
+    )
+    if len(views) == limit:
+        note(f"the newest {limit}; --limit shows more")
 
 
-async def _list(
-    settings: Config, status: Any, name: str | None, key: str | None, limit: int
-) -> list[TransactionView]:
-    from coordinator.log.views import list_transactions  # noqa: PLC0415
-
-    connection = await _connect(settings)
-    try:
-        found = await list_transactions(connection, status=status, name=name, key=key, limit=limit)
-    finally:
-        await connection.close()
-    return list(found)
+def _row(view: TransactionView, now_us: int) -> tuple[str, ...]:
+    state = str(view.outcome or view.status)
+    age = plain.span(max(0, now_us - view.began_us))
+    return (view.gid, view.name, view.key, state, age, view.reason)
 
 
-def _row(view: TransactionView) -> tuple[str, ...]:
-    age = span(time.time_ns() // 1000 - view.began_us)
-    state = view.outcome or view.status
-    return (view.gid, view.name, view.key, str(state), age, view.reason)
+def _as_json(view: TransactionView) -> dict[str, Any]:
+    return {
+        "gid": view.gid,
+        "name": view.name,
+        "version": view.version,
+        "key": view.key,
+        "shard": view.shard,
+        "status": view.status,
+        "outcome": view.outcome,
+        "reason": view.reason,
+        "began_at": plain.moment(view.began_us),
+        "ended_at": plain.moment(view.ended_us) if view.ended_us is not None else None,
+    }
 
 
 # ── show ─────────────────────────────────────────────────────────────────────
 
 
-def show(
-    what: Annotated[str, typer.Argument(help="A gid, or the name of a definition.")],
-    key: Annotated[str | None, typer.Argument(help="With a name: the start key.")] = None,
-    config: ConfigFile = None,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """Show all that is known of a transaction.
-
-    Example: twofold show transfer t1
-    """
-    settings = load_config(config)
-    detail = _run(_detail(settings, what, key))
+async def show(file: Path | None, what: str, key: str | None, output: Output) -> bool:
+    """Print all that is known of a transaction; False if there is none."""
+    config = reach.settings(file)
+    async with reach.log_connection(config.log.dsn) as log:
+        now_us = (await reach.facts(log)).now_us
+        found = await find_by_key(log, what, key) if key is not None else None
+        gid = what if key is None else found.gid if found else None
+        detail = await read(log, gid) if gid is not None else None
+        owner = await reach.owner(log, detail.view.shard) if detail is not None else None
     if detail is None:
-        named = what if key is None else f"{what} with key {key}"
-        fail(f"there is no transaction {named}", code=NO)
-    from coordinator.core import machine  # noqa: PLC0415
-    from sagas.loader import load  # noqa: PLC0415
-
-    definition = load(detail.definition.source, detail.definition.name)
-    state = machine.recover(detail.view.gid, definition, detail.entries)
-    if output is Output.JSON:
-        as_json(_as_object(detail, state))
-    else:
-        _print(detail, state)
-
-
-async def _detail(settings: Config, what: str, key: str | None) -> TransactionDetail | None:
-    from coordinator.log import views  # noqa: PLC0415
-
-    connection = await _connect(settings)
-    try:
-        gid = what
-        if key is not None:
-            found = await views.find_by_key(connection, what, key)
-            if found is None:
-                return None
-            gid = found.gid
-        return await views.show(connection, gid)
-    finally:
-        await connection.close()
-
-
-async def _connect(settings: Config) -> Any:
-    import asyncpg  # noqa: PLC0415
-
-    from coordinator.cli.running import masked  # noqa: PLC0415
-    from coordinator.log.store import LogUnavailable  # noqa: PLC0415
-
-    try:
-        return await asyncpg.connect(settings.log.dsn, timeout=10)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise LogUnavailable(f"{masked(settings.log.dsn)}: {error}") from error
-
-
-def _as_object(detail: TransactionDetail, state: State) -> dict[str, Any]:
-    from coordinator.cli import plain  # noqa: PLC0415
-
-    now_us = time.time_ns() // 1000
-    return {
-        **detail.view._asdict(),
-        "phase": state.phase,
-        "trace": _trace(state),
-        "waits": plain.why_it_waits(state, now_us),
-        "parts": [part._asdict() for part in plain.parts(state)],
-        "output": _output(detail),
-        "history": [
-            {"seq": e.seq, "at_us": e.at_us, "record": e.record, "text": plain.sentence(e.record)}
-            for e in detail.entries
-        ],
-    }
-
-
-def _trace(state: State) -> str:
-    return state.begun.traceparent[3:35]
-
-
-def _print(detail: TransactionDetail, state: State) -> None:
-    from coordinator.cli import plain  # noqa: PLC0415
-
+        named = f"{what} with the key {key}" if key is not None else what
+        hint = "" if key is not None else "; it is named by its gid, or by NAME and KEY"
+        note(f"there is no transaction {named}{hint}")
+        return False
     view = detail.view
-    began = detail.entries[0].at_us
-    typer.echo(f"{view.name} version {view.version}, key {view.key}")
-    typer.echo(f"gid      {view.gid}")
-    typer.echo(
-        f"state    {view.outcome or state.phase}" + (f": {view.reason}" if view.reason else "")
-    )
-    lasted = (view.ended_us or time.time_ns() // 1000) - began
-    typer.echo(f"began    {moment(began)}, {'took' if view.ended_us else 'for'} {span(lasted)}")
-    typer.echo(f"trace    {_trace(state)}")
-    if view.ended_us is None:
-        typer.echo(f"waits    {plain.why_it_waits(state, time.time_ns() // 1000)}")
-    typer.echo("")
-    rows = [
-        (part.name, part.call, part.state, str(part.attempt or "-"), part.reason)
-        for part in plain.parts(state)
+    source = detail.definition.source
+    definition = load(source, f"{view.name} version {view.version}")
+    story = Story.of(view.gid, definition, detail.entries, now_us)
+    if output is Output.JSON:
+        owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}
+        as_json({**_as_json(view), "owner": owned, **story.as_json()})
+        return True
+    _print_header(view, story, owner)
+    _print_parts(story.parts, story)
+    _print_history(story)
+    return True
+
+
+def _print_header(view: TransactionView, story: Story, owner: Owner | None) -> None:
+    say(f"{story.definition.kind} {view.name} version {view.version}, key {view.key}")
+    began = f"began {plain.moment(view.began_us)}"
+    if view.ended_us is not None:
+        when = f"{began}, ended after {plain.span(view.ended_us - view.began_us)}"
+    else:
+        when = f"{began}, {plain.span(max(0, story.now_us - view.began_us))} ago"
+    lines = [
+        ("gid", view.gid),
+        ("state", f"{view.outcome or story.state.phase}; {when}"),
+        ("reason", view.reason),
+        ("waits", story.waits),
+        ("owner", _owner(view, owner) if view.status is Status.OPEN else ""),
+        ("trace", story.trace or ""),
+        ("input", compact(story.state.begun.input)),
+        ("output", compact(story.output) if story.output is not None else ""),
     ]
-    as_table(
-        ("STEP" if state.definition.kind == "saga" else "BRANCH", "CALL", "STATE", "TRY", ""), rows
-    )
-    typer.echo("")
-    for entry in detail.entries:
-        typer.echo(f"  +{span(entry.at_us - began):>8}  {plain.sentence(entry.record)}")
+    for name, said in lines:
+        if said:
+            say(f"  {name:7} {said}")
+
+
+def _owner(view: TransactionView, owner: Owner | None) -> str:
+    if owner is None or not owner.alive:
+        last = f"; the last was {owner.replica}" if owner is not None else ""
+        return f"nobody has shard {view.shard}{last}: start a coordinator, `twofold serve`"
+    return f"{owner.replica} has shard {view.shard}"
+
+
+def _print_parts(parts: list[Part], story: Story) -> None:
+    say()
+    kind = "STEP" if story.definition.kind == "saga" else "BRANCH"
+    rows = [
+        (
+            part.name,
+            part.call,
+            part.state,
+            _attempt(part),
+            plain.clock(part.since_us) if part.since_us is not None else "",
+            _note(part, story.now_us),
+        )
+        for part in parts
+    ]
+    as_table((kind, "CALL", "STATE", "ATTEMPT", "SINCE", ""), rows)
+
+
+def _attempt(part: Part) -> str:
+    if part.attempt is None:
+        return ""
+    return f"{part.attempt} of {part.attempts}" if part.attempts else str(part.attempt)
+
+
+def _note(part: Part, now_us: int) -> str:
+    said = [part.note]
+    if part.next_try_us is not None:
+        said.append(f"tried again at {plain.until(part.next_try_us, now_us)}")
+    if part.timeout_us is not None:
+        said.append(f"times out at {plain.until(part.timeout_us, now_us)}")
+    if part.result is not None:
+        said.append(f"returned {compact(part.result, 120)}")
+    return "; ".join(text for text in said if text)
+
+
+def _print_history(story: Story) -> None:
+    say()
+    began_us = story.entries[0].at_us
+    rows = [
+        (plain.moment(entry.at_us), f"+{plain.span(entry.at_us - began_us)}", said)
+        for entry, said in story.history()
+    ]
+    as_table(("TIME", "", "WHAT HAPPENED"), rows)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from compose.demo import check
 from compose.demo.acts import Published, settled
 from compose.demo.check import Finding
@@ -55,10 +59,27 @@ class Company:
             Finding("nobody was told two outcomes", not lied, repr(lied[:1])),
         ]
 
+    async def silent(self) -> list[tuple[str, str]]:
+        """Name what nothing was heard of."""
+        published = (self.orders, self.transfers, self.increments)
+        places = [(p.definition, str(e[p.key])) for p in published for e in p.events]
+        return [place for place in places if place not in self.client.outcomes]
+
     async def expect_all_well(self) -> None:
         """Fail with everything that does not hold."""
         broken = [finding for finding in await self.findings() if not finding.holds]
-        assert not broken, broken
+        if broken:
+            # What an operator would look at first.
+            listed = await asyncio.to_thread(self.cluster.run, "list", "list", "--status", "open")
+            silent = await self.silent()
+            listed += f"\nnothing heard of {len(silent)}: {silent[:5]}\n"
+            for name, key in silent[:2]:
+                listed += await asyncio.to_thread(
+                    self.cluster.run, "list", "list", "--name", name, "--key", key
+                )
+            gids = [line.split()[0] for line in listed.splitlines()[1:4] if line.startswith("tf1.")]
+            shown = [await asyncio.to_thread(self.cluster.run, "show", "show", g) for g in gids]
+            pytest.fail("\n".join([*map(str, broken), listed, *shown]))
 
 
 def order(tag: str, n: int) -> dict[str, object]:

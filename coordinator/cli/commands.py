@@ -1,0 +1,221 @@
+"""What each command takes, and how it is explained.
+
+What a command does is in a module of its own, imported when it is called:
+clients of Kafka and Postgres take longer to load than `--help` may take.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from coordinator.cli.errors import NO
+from coordinator.cli.output import Output
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="A TOML file of settings.", envvar="TWOFOLD_CONFIG"),
+]
+Definitions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--definitions",
+        help="A definition file, or a folder of them; may be repeated.",
+        exists=True,
+    ),
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+
+
+def check(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Definition files, or folders of them.", metavar="FILES…", exists=True),
+    ],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Say what is wrong with definitions, and where.
+
+    Exit code 1 if anything is.
+
+    Example: twofold check definitions/ extra.yaml
+    """
+    from coordinator.cli import checking
+
+    _answer(ok=checking.check(files, output))
+
+
+def serve(config: ConfigFile = None, definitions: Definitions = None) -> None:
+    """Coordinate transactions until told to stop.
+
+    SIGTERM or Ctrl-C gives all shards back first; a second one ends at once.
+    Logs go to standard error: JSON lines, or readable ones on a terminal.
+
+    Example: twofold serve --definitions definitions/
+    """
+    from coordinator.cli import running
+
+    running.serve(config, definitions)
+
+
+def migrate(
+    *,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the SQL that is to be run, and change nothing.")
+    ] = False,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Create the decision log in its database, or bring it up to date.
+
+    The database itself is yours to create. With --plan, what is printed can be
+    run by hand instead; where there is no database to look at, it is all of it.
+
+    Example: twofold migrate --plan > log.sql
+    """
+    from coordinator.cli import preparing
+
+    _run(preparing.plan(config) if plan else preparing.migrate(config, output))
+
+
+def topics(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Create nothing; exit code 1 if anything is wrong.")
+    ] = False,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            "--partitions",
+            min=1,
+            help="Of new topics of commands and of starts; as many as shards if not given.",
+        ),
+    ] = None,
+    definitions: Definitions = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Create the topics that are not there: our own, and those of definitions.
+
+    Definitions are all that were published, and those given here. A topic that
+    is there is never changed.
+
+    Example: twofold topics --definitions definitions/
+    """
+    from coordinator.cli import preparing
+
+    work = preparing.topics(
+        config, definitions, partitions=partitions, only_check=check, output=output
+    )
+    _answer(ok=_run(work))
+
+
+def start(
+    name: Annotated[str, typer.Argument(help="The name of a published definition.")],
+    input_: Annotated[
+        str, typer.Option("--input", help="JSON object, or @FILE, or - for standard input.")
+    ] = "{}",
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="The same key starts one transaction. Made up if not given."),
+    ] = None,
+    *,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Wait until it ends or is parked; exit code 1 if not COMMITTED."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0, help="Seconds to wait; no limit if not given."),
+    ] = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Start a transaction.
+
+    A start that is refused (its input does not fit, or its key has begun
+    another one) is reported with the reason, and exit code 1.
+
+    Example: twofold start place-order --key o-17 --input '{"order_id": "o-17"}' --wait
+    """
+    from coordinator.cli import starting
+
+    wanted = starting.Wanted(name, key, starting.read_input(input_), wait=wait, seconds=timeout)
+    _answer(ok=_run(starting.start(config, wanted, output)))
+
+
+def list_(
+    *,
+    status: Annotated[
+        Literal["open", "parked", "ended"] | None, typer.Option("--status", help="Only these.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only of this definition.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only with this start key.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List transactions, the newest first.
+
+    Example: twofold list --status parked
+    """
+    from coordinator.cli import transactions
+
+    _run(transactions.list_(config, status=status, name=name, key=key, limit=limit, output=output))
+
+
+def show(
+    what: Annotated[
+        str, typer.Argument(help="A gid, or the name of a definition.", metavar="GID|NAME")
+    ],
+    key: Annotated[str | None, typer.Argument(help="The start key, after a name.")] = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Tell all that is known of a transaction, and what it waits for.
+
+    Exit code 1 if there is none.
+
+    Example: twofold show place-order o-17
+    """
+    from coordinator.cli import transactions
+
+    _answer(ok=_run(transactions.show(config, what, key, output)))
+
+
+def config(config: ConfigFile = None, output: OutputOption = Output.TEXT) -> None:
+    """Show the settings in force, and where each is said. Passwords are masked.
+
+    Example: TWOFOLD_LOG__SHARDS=4 twofold config
+    """
+    from coordinator.cli import reach
+
+    reach.show_settings(config, output)
+
+
+ALL: Final[tuple[Callable[..., None], ...]] = (
+    check,
+    migrate,
+    topics,
+    serve,
+    start,
+    list_,
+    show,
+    config,
+)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def _answer(*, ok: bool) -> None:
+    if not ok:
+        raise typer.Exit(NO)

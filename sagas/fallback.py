@@ -1,0 +1,61 @@
+"""Whether an expression has a value although a reply may be lost.
+
+An undo may name its own step's result, but the reply with it may never have
+come, and then it is null. So each use must be kept behind a question:
+`steps.pay == null ? 0 : steps.pay.fee`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from sagas.expressions import can_do_without, compiles, truth_if_null
+
+_MOST_SIGNS: Final = 20
+
+
+def has_fallback(source: str, name: str, names: Collection[str]) -> bool:
+    """Tell whether an expression, which compiles with these names, never needs that one.
+
+    It is cautious: a question inside a function's argument is not understood.
+    """
+    source = source.strip()
+    if can_do_without(source, name, names):
+        return True
+    if truth_if_null(source, name, names) is not None:
+        return True  # it only asks
+    if source[0] == "(" and source[-1] == ")" and compiles(source[1:-1], names):
+        return has_fallback(source[1:-1], name, names)
+    parts = _conditional(source, names)
+    if parts is None:
+        return False
+    question, then, otherwise = parts
+    match truth_if_null(question, name, names):
+        case True:
+            return has_fallback(then, name, names)
+        case False:
+            return has_fallback(otherwise, name, names)
+        case None:
+            return all(has_fallback(part, name, names) for part in parts)
+
+
+def _conditional(source: str, names: Collection[str]) -> tuple[str, str, str] | None:
+    """Cut `a ? b : c` at its own signs: where each of the parts is an expression."""
+    if max(source.count("?"), source.count(":")) > _MOST_SIGNS:
+        return None  # each pair of signs is tried
+    for mark in _places(source, "?"):
+        question = source[:mark]
+        if not compiles(question, names):
+            continue
+        for colon in _places(source, ":", mark + 1):
+            then, otherwise = source[mark + 1 : colon], source[colon + 1 :]
+            if compiles(then, names) and compiles(otherwise, names):
+                return question, then, otherwise
+    return None
+
+
+def _places(text: str, sign: str, start: int = 0) -> Iterator[int]:
+    while (start := text.find(sign, start)) >= 0:
+        yield start
+        start += 1

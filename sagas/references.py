@@ -1,0 +1,150 @@
+"""What a JSON Schema may say and an `input` may not.
+
+A schema is checked by itself: it reads nothing from elsewhere, so `$ref`
+stays in the file, and it comes to an end, so no part refers to itself for
+the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from sagas.document import NOT_YET
+
+Path: TypeAlias = tuple[str | int, ...]
+Schema: TypeAlias = Mapping[str, Any]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+# Where a schema holds others: for the same value, or for a part of it.
+_SAME: Final = ("not", "if", "then", "else")
+_SAME_LISTS: Final = ("allOf", "anyOf", "oneOf")
+_SAME_MAPS: Final = ("dependentSchemas",)
+_PARTS: Final = (
+    "additionalProperties",
+    "contains",
+    "contentSchema",
+    "items",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
+_PART_LISTS: Final = ("prefixItems",)
+_PART_MAPS: Final = ("$defs", "definitions", "patternProperties", "properties")
+_REFERENCES: Final = ("$ref", "$dynamicRef")
+
+
+class SchemaInvalid(Exception):
+    """An `input` that is no usable JSON Schema: what is wrong, and where in it."""
+
+    def __init__(
+        self,
+        message: str,
+        path: Path,
+        *,
+        code: str = "input-schema",
+        hint: str = "",
+        key: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.path, self.code, self.hint, self.key = path, code, hint, key
+
+
+def refuse_unusable(schema: Schema) -> Any:
+    """Return the registry that the schema is to be checked with: it holds nothing else.
+
+    Raises:
+        SchemaInvalid: it reaches beyond itself, or has no end.
+
+    """
+    registry: Any = cast("Any", Registry)()
+    resolver: Any = registry.resolver_with_root(DRAFT202012.create_resource(schema))
+    parts = list(_subschemas(schema, ()))
+    known = {id(part) for part, _ in parts}
+    targets: dict[int, list[Any]] = {}
+    for part, path in parts:
+        _refuse_words(part, path)
+        targets[id(part)] = [
+            _resolved(resolver, part[word], (*path, word), known)
+            for word in _REFERENCES
+            if word in part
+        ]
+    finished: set[int] = set()
+    for part, path in parts:
+        if _endless(part, targets, set(), finished):
+            said = "this schema refers to itself for the same value: checking it has no end"
+            raise SchemaInvalid(said, path)
+    return registry
+
+
+def _refuse_words(part: Schema, path: Path) -> None:
+    if "sensitive" in part:
+        said = "`sensitive` is not part of the language yet"
+        where = (*path, "sensitive")
+        raise SchemaInvalid(said, where, code="unknown-word", hint=NOT_YET, key=True)
+    if "$id" in part:
+        said = "`$id` is not allowed: a definition's schema has no other address"
+        raise SchemaInvalid(said, (*path, "$id"), hint="refer to `#/$defs/…`", key=True)
+    if part.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
+        raise SchemaInvalid("only JSON Schema 2020-12 is read", (*path, "$schema"), hint=DIALECT)
+
+
+def _resolved(resolver: Any, reference: str, path: Path, known: set[int]) -> Any:
+    if not reference.startswith("#"):
+        said = f"`{reference}` is elsewhere: a definition is checked by itself"
+        raise SchemaInvalid(said, path, hint="copy it to `$defs`, and refer to `#/$defs/…`")
+    try:
+        target = resolver.lookup(reference).contents
+    except (Unresolvable, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise SchemaInvalid(f"there is nothing at `{reference}`", path) from error
+    if not isinstance(target, bool) and id(target) not in known:
+        raise SchemaInvalid(f"what is at `{reference}` is no schema", path)
+    return target
+
+
+def _subschemas(schema: Any, path: Path) -> Iterator[tuple[Schema, Path]]:
+    """Return a schema and all in it, each with its place."""
+    if not isinstance(schema, dict):
+        return
+    part = cast("dict[str, Any]", schema)
+    yield part, path
+    for inner, where in _inner(part, (_SAME, _SAME_LISTS, _SAME_MAPS)):
+        yield from _subschemas(inner, (*path, *where))
+    for inner, where in _inner(part, (_PARTS, _PART_LISTS, _PART_MAPS)):
+        yield from _subschemas(inner, (*path, *where))
+
+
+def _inner(part: Schema, words: tuple[tuple[str, ...], ...]) -> Iterator[tuple[Any, Path]]:
+    alone, lists, maps = words
+    for word in alone:
+        if word in part:
+            yield part[word], (word,)
+    for word in lists:
+        for i, one in enumerate(part.get(word, ())):
+            yield one, (word, i)
+    for word in maps:
+        for name, one in part.get(word, {}).items():
+            yield one, (word, name)
+
+
+def _endless(
+    schema: Any, targets: Mapping[int, list[Any]], opened: set[int], finished: set[int]
+) -> bool:
+    """Tell whether checking one value leads back to the same schema and the same value."""
+    if not isinstance(schema, dict) or id(cast("Any", schema)) in finished:
+        return False
+    part = cast("dict[str, Any]", schema)
+    me = id(part)
+    if me in opened:
+        return True
+    opened.add(me)
+    same = [inner for inner, _ in _inner(part, (_SAME, _SAME_LISTS, _SAME_MAPS))]
+    endless = any(_endless(one, targets, opened, finished) for one in same + targets[me])
+    opened.discard(me)
+    finished.add(me)
+    return endless

@@ -1,0 +1,154 @@
+"""Connections that break, hang, or lead to a server that writes no more."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from compose.local.postgres import LocalPostgres
+from coordinator.log import postgres
+from coordinator.log.migrate import migrate
+from coordinator.log.postgres import PostgresLog
+from coordinator.log.store import LogUnavailable
+from tests.contract.batches import LEASE_US, beginning, gid
+from tests.integration.log.conftest import Connection, OpenLog, waiting
+
+LOCK_ALL = "LOCK TABLE twofold.shard IN EXCLUSIVE MODE"
+
+
+async def test_the_log_comes_back_with_its_server(tmp_path: Path) -> None:
+    """What was acknowledged before a SIGKILL is there after it, and writing goes on."""
+    server = await asyncio.to_thread(LocalPostgres.start, tmp_path, databases=["log"])
+    try:
+        connection = await asyncpg.connect(server.dsn("log"))
+        await migrate(connection, cluster="test", shards=2)
+        await connection.close()
+        log = await PostgresLog.open(server.dsn("log"))
+        [at] = await log.claim("ann", [0], LEASE_US)
+        assert await log.persist(beginning(1, at=at)) == {0}
+
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(LogUnavailable):
+            await log.persist(beginning(2, at=at))
+        await asyncio.to_thread(server.restart)
+
+        [again] = await _answered(lambda: log.claim("ann", [0], LEASE_US))
+        assert [one.gid for one in await log.active([0])] == [gid(1)]
+        assert await log.persist(beginning(2, at=again)) == {0}
+        await log.close()
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def _answered(question: Any) -> Any:
+    """Ask until there is an answer, a few times: each stale connection may cost one."""
+    for _ in range(3):
+        try:
+            return await question()
+        except LogUnavailable:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the log does not come back")
+
+
+async def test_all_connections_to_a_server_that_writes_no_more_are_left(log: PostgresLog) -> None:
+    """After a failover the first refusal is the last: the others are not tried one by one."""
+    async with log.pool.acquire() as one, log.pool.acquire() as other:
+        for connection in (one, other):
+            await connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(LogUnavailable, match="ReadOnly"):
+        await log.claim("ann", [0], LEASE_US)
+
+    assert await log.claim("ann", [0], LEASE_US)
+    assert await log.claim("ann", [0], LEASE_US)
+
+
+async def test_a_cancelled_batch_leaves_the_log_usable(log: PostgresLog, hands: Connection) -> None:
+    """It is cancelled on the server too, so nothing of it lands later."""
+    [at] = await log.claim("ann", [0], LEASE_US)
+    async with hands.transaction():
+        await hands.execute(LOCK_ALL)
+        writing = asyncio.create_task(log.persist(beginning(1, at=at)))
+        await waiting(hands, 1)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert not await log.active([0])
+
+    assert await log.persist(beginning(2, at=at)) == {0}
+    assert [one.gid for one in await log.active([0])] == [gid(2)]
+
+
+async def test_closing_waits_for_nobody_for_ever(
+    open_log: OpenLog, hands: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that never ends must not keep a process from ending."""
+    monkeypatch.setattr(postgres, "CLOSE_S", 0.2)
+    log = await open_log()
+    [at] = await log.claim("ann", [0], LEASE_US)
+    async with hands.transaction():
+        await hands.execute(LOCK_ALL)
+        writing = asyncio.create_task(log.persist(beginning(1, at=at)))
+        await waiting(hands, 1)
+
+        async with asyncio.timeout(5):
+            await log.close()
+            with pytest.raises(LogUnavailable):
+                await writing
+
+
+async def test_a_machine_that_vanishes_is_noticed(log: PostgresLog) -> None:
+    """A batch has no timeout of its own, so the kernel must ask whether the other side lives."""
+    async with log.pool.acquire() as connection:
+        sock = connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 2
+
+
+async def test_a_question_does_not_wait_for_ever(
+    log: PostgresLog, hands: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike a batch, a claim may be given up: the next one tells."""
+    monkeypatch.setitem(ask_defaults(), "within_s", 0.2)
+    async with hands.transaction():
+        await hands.execute(LOCK_ALL)
+
+        with pytest.raises(LogUnavailable, match="TimeoutError"):
+            await log.claim("ann", [0], LEASE_US)
+
+    assert await log.claim("ann", [0], LEASE_US)
+
+
+def ask_defaults() -> dict[str, Any]:
+    """The defaults of a question."""
+    found = postgres.ask.__kwdefaults__
+    assert found is not None
+    return found
+
+
+async def test_a_release_rings(log: PostgresLog, open_log: OpenLog) -> None:
+    """Whoever waits for shards hears at once that some are free."""
+    bell, other = asyncio.Event(), await open_log()
+    await other.ring_on_release(bell)
+    await log.claim("ann", [0], LEASE_US)
+
+    await log.release("ann", [0])
+
+    await asyncio.wait_for(bell.wait(), 5)
+    bell.clear()
+    await log.leave("ann")
+    await asyncio.wait_for(bell.wait(), 5)
+
+
+async def test_commits_wait_for_the_disk(log: PostgresLog, hands: Connection) -> None:
+    """Even where the database says that they need not."""
+    [[name]] = await hands.fetch("SELECT current_database()")
+    await hands.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await log.pool.expire_connections()
+
+    async with log.pool.acquire() as connection:
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"

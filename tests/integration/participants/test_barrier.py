@@ -1,0 +1,543 @@
+"""Steps of sagas on a real Postgres: batches, repetitions, overtaking, and races."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from participants import Busy, Call, Failed, Participant, Refused
+from participants.barrier import Item, run_batch
+from participants.connections import Connection, Connections, DatabaseAway
+from participants.step import Asked, Reply
+from tests.integration.participants.conftest import Database, MakeDatabase, new_gid
+from wire.messages import Result
+
+DONE = Result.DONE
+
+
+class Shop:
+    """A participant that notes each call of its handlers."""
+
+    def __init__(self) -> None:
+        self.participant = Participant("shop", handler_seconds=2.0)
+        self.calls: list[tuple[str, str]] = []
+        self.bulks: list[int] = []
+        self.participant.step("write")(self.write)
+        self.participant.step("answer")(self.answer)
+        self.participant.step("bulk", bulk=True)(self.bulk)
+        self.participant.undo("erase")(self.erase)
+
+    async def write(self, db: Connection, call: Call) -> Any:
+        """Leave a row; then say what the data tells to say."""
+        self.calls.append(("write", call.gid))
+        await db.execute("INSERT INTO item VALUES ($1, 1)", f"{call.gid}/{call.name}")
+        match call.data:
+            case {"refuse": why}:
+                raise Refused(why)
+            case {"return": why}:
+                return Refused(why)
+            case {"busy": why}:
+                raise Busy(why)
+            case {"fail": why}:
+                return Failed(why)
+            case {"crash": why}:
+                raise RuntimeError(why)
+            case data:
+                return data
+
+    async def answer(self, db: Connection, call: Call) -> Any:
+        """Run a statement, and hide it if it fails."""
+        try:
+            await db.execute(call.data)
+        except Exception as error:  # noqa: BLE001
+            return None if "quietly" in call.data else str(error)
+        return "well"
+
+    async def bulk(self, db: Connection, calls: Sequence[Call]) -> list[Any]:
+        self.bulks.append(len(calls))
+        self.calls += [("bulk", call.gid) for call in calls]
+        if any(call.data == "poison" for call in calls):
+            raise RuntimeError("one of these is poison")
+        wanted = [call for call in calls if call.data != "no"]
+        await db.executemany(
+            "INSERT INTO item VALUES ($1, 1)", [(f"{c.gid}/{c.name}",) for c in wanted]
+        )
+        return [Refused("no") if call.data == "no" else call.data for call in calls]
+
+    async def erase(self, db: Connection, call: Call) -> None:
+        self.calls.append(("erase", call.gid))
+        if call.data == "refuse":
+            raise Refused("it cannot be undone")
+        gone = await db.execute("DELETE FROM item WHERE name = $1", f"{call.gid}/{call.name}")
+        assert gone == "DELETE 1", "undone twice, or never done"
+        assert call.result == {"kept": call.gid}, "the barrier knows the result"
+
+
+def execute(gid: str, data: Any = None, *, command: str = "write", attempt: int = 1) -> Item:
+    return Item(Asked.EXECUTE, Call(gid, "s", command, data, attempt))
+
+
+def compensate(gid: str, data: Any = None, command: str = "erase") -> Item:
+    return Item(Asked.COMPENSATE, Call(gid, "s", command, data))
+
+
+def kept(gid: str) -> dict[str, str]:
+    return {"kept": gid}
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+class Runner:
+    """Batches of one shop on one database."""
+
+    def __init__(self, shop: Shop, connections: Connections) -> None:
+        self._shop, self.connections = shop, connections
+
+    async def __call__(self, *items: Item) -> list[Reply]:
+        return await run_batch(self.connections, items, self._shop.participant)
+
+
+@pytest.fixture
+def run(shop: Shop, database: Database) -> Runner:
+    return Runner(shop, database.connections)
+
+
+async def rows(database: Database) -> dict[str, str]:
+    return dict(await database.fetch("SELECT gid, status FROM twofold.barrier"))
+
+
+# ── one command ──────────────────────────────────────────────────────────────
+
+
+async def test_a_step_is_done_once_and_told_as_often_as_asked(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    gid = new_gid()
+
+    first = await run(execute(gid, kept(gid)))
+    again = await run(execute(gid, {"other": "data"}, attempt=2))
+
+    assert first == again == [Reply(DONE, kept(gid))]
+    assert shop.calls == [("write", gid)]
+    assert await database.items() == {f"{gid}/s": 1}
+
+
+@pytest.mark.parametrize("how", ["refuse", "return"])
+async def test_a_refusal_is_durable_and_leaves_no_effect(
+    run: Runner, shop: Shop, database: Database, how: str
+) -> None:
+    """A repetition that comes late cannot do it after all."""
+    gid = new_gid()
+
+    assert await run(execute(gid, {how: "sold out"})) == [Reply(Result.REFUSED, None, "sold out")]
+    shop.calls.clear()
+
+    assert await run(execute(gid, kept(gid))) == [Reply(Result.REFUSED, None, "sold out")]
+    assert shop.calls == []
+    assert await database.items() == {}
+    assert await rows(database) == {gid: "refused"}
+
+
+@pytest.mark.parametrize(
+    ("data", "result"),
+    [
+        ({"busy": "later"}, Result.BUSY),
+        ({"fail": "later"}, Result.FAILED),
+        ({"crash": "later"}, Result.FAILED),
+    ],
+)
+async def test_busy_and_failed_leave_no_trace(
+    run: Runner, database: Database, data: Any, result: Result
+) -> None:
+    gid = new_gid()
+
+    (reply,) = await run(execute(gid, data))
+
+    assert reply.result is result
+    assert "later" in reply.reason
+    assert await rows(database) == {}
+    assert await database.items() == {}
+    assert await run(execute(gid, kept(gid))) == [Reply(DONE, kept(gid))]
+
+
+async def test_an_undo_gets_the_result_and_happens_once(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    gid = new_gid()
+    await run(execute(gid, kept(gid)))
+
+    assert await run(compensate(gid)) == [Reply(DONE, undone=True)]
+    assert await run(compensate(gid)) == [Reply(DONE, undone=True)]
+
+    assert shop.calls == [("write", gid), ("erase", gid)]
+    assert await database.items() == {}
+    assert await rows(database) == {gid: "undone"}
+
+
+async def test_an_undo_before_its_step_seals_it(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    """The step that comes after it is refused, not answered as done."""
+    gid = new_gid()
+
+    assert await run(compensate(gid)) == [Reply(DONE, undone=False)]
+    (late,) = await run(execute(gid, kept(gid)))
+
+    assert late.result is Result.REFUSED
+    assert late.reason
+    assert shop.calls == []
+    assert await rows(database) == {gid: "sealed"}
+    assert await run(compensate(gid)) == [Reply(DONE, undone=False)]
+
+
+async def test_a_step_after_its_undo_is_refused(run: Runner, shop: Shop) -> None:
+    gid = new_gid()
+    await run(execute(gid, kept(gid)))
+    await run(compensate(gid))
+    shop.calls.clear()
+
+    (late,) = await run(execute(gid, kept(gid)))
+
+    assert late.result is Result.REFUSED
+    assert shop.calls == []
+
+
+async def test_a_refused_step_has_nothing_to_undo(run: Runner, shop: Shop) -> None:
+    gid = new_gid()
+    await run(execute(gid, {"refuse": "no"}))
+    shop.calls.clear()
+
+    assert await run(compensate(gid)) == [Reply(DONE, undone=False)]
+    assert shop.calls == []
+
+
+async def test_an_undo_that_is_refused_leaves_the_effect_and_the_row(
+    run: Runner, database: Database
+) -> None:
+    gid = new_gid()
+    await run(execute(gid, kept(gid)))
+
+    (reply,) = await run(compensate(gid, "refuse"))
+
+    assert reply.result is Result.REFUSED
+    assert await rows(database) == {gid: "done"}
+    assert await run(compensate(gid)) == [Reply(DONE, undone=True)]
+
+
+async def test_an_unknown_command_fails_and_leaves_no_trace(
+    run: Runner, database: Database
+) -> None:
+    gid = new_gid()
+
+    (reply,) = await run(execute(gid, command="fly"))
+
+    assert reply == Reply(Result.FAILED, None, "shop has no execute 'fly'")
+    assert await rows(database) == {}
+
+
+async def test_an_undo_is_no_step_and_a_step_no_undo(run: Runner) -> None:
+    gid = new_gid()
+
+    (done,) = await run(execute(gid, command="erase"))
+    await run(execute(gid, kept(gid)))
+    (undone,) = await run(compensate(gid, command="write"))
+
+    assert (done.result, undone.result) == (Result.FAILED, Result.FAILED)
+
+
+async def test_what_is_not_json_fails(run: Runner, database: Database) -> None:
+    gid = new_gid()
+
+    (reply,) = await run(execute(gid, object()))
+
+    assert reply.result is Result.FAILED
+    assert "not JSON" in reply.reason
+    assert await database.items() == {}
+
+
+async def test_a_result_is_kept_as_it_was(run: Runner) -> None:
+    """Also what jsonb would refuse or change."""
+    gid = new_gid()
+    odd = {"nul": "a\u0000b", "exact": 1.0, "order": {"z": 1, "a": 2}, "big": 2**70}
+
+    assert (await run(execute(gid, odd)))[0].data == odd
+    assert (await run(execute(gid, odd)))[0].data == odd
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1/0", "SELECT 1/0 AS quietly"])
+async def test_a_statement_whose_failure_is_hidden_is_not_done(
+    run: Runner, database: Database, sql: str
+) -> None:
+    """COMMIT then answers ROLLBACK, and raises nothing."""
+    gid = new_gid()
+
+    (reply,) = await run(execute(gid, sql, command="answer"))
+
+    assert reply.result is Result.FAILED
+    assert "regardless" in reply.reason
+    assert await rows(database) == {}
+
+
+async def test_a_deferred_constraint_fails_at_the_commit(run: Runner, database: Database) -> None:
+    gid, good = new_gid(), new_gid()
+    bad = execute(gid, "INSERT INTO owned VALUES ('orphan')", command="answer")
+
+    replies = await run(execute(good, kept(good)), bad)
+
+    assert [reply.result for reply in replies] == [DONE, Result.FAILED]
+    assert "23503" in replies[1].reason
+    assert await rows(database) == {good: "done"}
+
+
+async def test_a_handler_that_takes_too_long_fails(shop: Shop, database: Database) -> None:
+    shop.participant.handler_seconds = 0.2
+    run = Runner(shop, database.connections)
+    gid = new_gid()
+
+    (reply,) = await run(execute(gid, "SELECT pg_sleep(5)", command="answer"))
+
+    assert reply == Reply(Result.FAILED, None, "it took longer than 0.2 s")
+    assert await rows(database) == {}
+
+
+# ── batches ──────────────────────────────────────────────────────────────────
+
+
+async def test_a_batch_is_one_transaction(run: Runner, database: Database) -> None:
+    gids = [new_gid() for _ in range(50)]
+
+    replies = await run(*(execute(gid, kept(gid)) for gid in gids))
+
+    assert replies == [Reply(DONE, kept(gid)) for gid in gids]
+    made = await database.fetch("SELECT DISTINCT xmin::text FROM item")
+    assert len(made) == 1
+
+
+async def test_one_no_in_a_batch_costs_the_others_nothing(run: Runner, database: Database) -> None:
+    """Its own effect is undone, theirs are there, and each has its own answer."""
+    good, no, bad, busy, known = (new_gid() for _ in range(5))
+    await run(execute(known, kept(known)))
+
+    replies = await run(
+        execute(good, kept(good)),
+        execute(no, {"refuse": "no"}),
+        execute(known, "other"),
+        execute(bad, {"crash": "bad"}),
+        execute(busy, {"busy": "busy"}),
+    )
+
+    assert [reply.result for reply in replies] == [
+        DONE,
+        Result.REFUSED,
+        DONE,
+        Result.FAILED,
+        Result.BUSY,
+    ]
+    assert await database.items() == {f"{good}/s": 1, f"{known}/s": 1}
+    assert await rows(database) == {good: "done", no: "refused", known: "done"}
+    # All of them shared one commit, with the refusal in it.
+    assert len(await database.fetch("SELECT DISTINCT xmin::text FROM twofold.barrier")) == 2
+
+
+async def test_the_same_step_twice_in_a_batch_is_done_once(run: Runner, shop: Shop) -> None:
+    gid = new_gid()
+
+    replies = await run(execute(gid, kept(gid)), execute(gid, kept(gid), attempt=2))
+
+    assert replies == [Reply(DONE, kept(gid))] * 2
+    assert shop.calls == [("write", gid)]
+
+
+async def test_a_step_and_its_undo_in_a_batch_happen_in_order(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    there, back = new_gid(), new_gid()
+
+    replies = await run(
+        execute(there, kept(there)), compensate(there), compensate(back), execute(back)
+    )
+
+    assert [(r.result, r.undone) for r in replies] == [
+        (DONE, False),
+        (DONE, True),
+        (DONE, False),
+        (Result.REFUSED, False),
+    ]
+    assert shop.calls == [("write", there), ("erase", there)]
+    assert await rows(database) == {there: "undone", back: "sealed"}
+
+
+async def test_a_bulk_handler_gets_all_new_calls_at_once(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    """Known ones are answered from the barrier; others of other transactions do not part them."""
+    known, *gids = (new_gid() for _ in range(8))
+    single = new_gid()
+    await run(execute(known, kept(known), command="bulk"))
+    shop.bulks.clear()
+
+    replies = await run(
+        *(execute(gid, kept(gid), command="bulk") for gid in gids[:3]),
+        execute(known, command="bulk"),
+        execute(single, kept(single)),
+        *(execute(gid, kept(gid), command="bulk") for gid in gids[3:]),
+    )
+
+    assert shop.bulks == [7]
+    assert all(reply.result is DONE for reply in replies)
+    assert replies[3].data == kept(known)
+    assert len(await database.items()) == 9
+
+
+async def test_a_bulk_handler_may_refuse_some(run: Runner, shop: Shop, database: Database) -> None:
+    yes, no = new_gid(), new_gid()
+
+    replies = await run(execute(yes, kept(yes), command="bulk"), execute(no, "no", command="bulk"))
+
+    assert [reply.result for reply in replies] == [DONE, Result.REFUSED]
+    assert shop.bulks == [2]
+    assert await rows(database) == {yes: "done", no: "refused"}
+
+
+async def test_a_bulk_handler_that_fails_is_asked_for_each(run: Runner, database: Database) -> None:
+    good, poison = new_gid(), new_gid()
+
+    replies = await run(
+        execute(good, kept(good), command="bulk"), execute(poison, "poison", command="bulk")
+    )
+
+    assert [reply.result for reply in replies] == [DONE, Result.FAILED]
+    assert await rows(database) == {good: "done"}
+
+
+async def test_a_bulk_step_and_its_undo_in_a_batch_happen_in_order(
+    run: Runner, shop: Shop, database: Database
+) -> None:
+    gid = new_gid()
+
+    replies = await run(
+        execute(gid, kept(gid), command="bulk"),
+        compensate(gid),
+        execute(gid, kept(gid), command="bulk"),
+    )
+
+    assert [reply.result for reply in replies] == [DONE, DONE, Result.REFUSED]
+    assert shop.calls == [("bulk", gid), ("erase", gid)]
+    assert await rows(database) == {gid: "undone"}
+
+
+# ── at the same time ─────────────────────────────────────────────────────────
+
+
+async def test_two_processes_with_the_same_messages_do_each_once(
+    make_database: MakeDatabase, shop: Shop
+) -> None:
+    """They wait on the row; in whatever order their batches are, no deadlock shows."""
+    database = await make_database(lock_ms=5_000)
+    here = Runner(shop, database.connections)
+    there = Runner(shop, database.another(lock_ms=5_000))
+    for _ in range(4):
+        gids = [new_gid() for _ in range(1_500)]
+        shop.calls.clear()
+        items = [execute(gid, kept(gid), command="bulk") for gid in gids]
+
+        answers = await asyncio.gather(here(*items), there(*reversed(items)))
+
+        assert answers[0] == [Reply(DONE, kept(gid)) for gid in gids]
+        assert answers[1] == list(reversed(answers[0]))
+        assert len(shop.calls) == len(gids), "a batch was tried again, after a deadlock"
+    await there.connections.close()
+
+
+async def test_two_undos_at_once_undo_once(make_database: MakeDatabase, shop: Shop) -> None:
+    """Both find the row there; one must wait for the other before it believes what it says."""
+    database = await make_database(lock_ms=5_000)
+    here = Runner(shop, database.connections)
+    there = Runner(shop, database.another(lock_ms=5_000))
+
+    async def slowly(db: Connection, call: Call) -> None:
+        await db.execute("SELECT pg_sleep(0.02)")
+        await shop.erase(db, call)
+
+    shop.participant.undo("slowly")(slowly)
+    for _ in range(5):
+        gid = new_gid()
+        await here(execute(gid, kept(gid)))
+        shop.calls.clear()
+
+        replies = await asyncio.gather(
+            here(compensate(gid, command="slowly")), there(compensate(gid, command="slowly"))
+        )
+
+        assert replies == [[Reply(DONE, undone=True)]] * 2
+        assert shop.calls == [("erase", gid)]
+    await there.connections.close()
+
+
+async def test_a_step_and_its_undo_at_once_end_in_one_of_two_ways(
+    make_database: MakeDatabase, shop: Shop
+) -> None:
+    """Done and undone, or sealed and refused; never done and left."""
+    database = await make_database(lock_ms=5_000)
+    here = Runner(shop, database.connections)
+    there = Runner(shop, database.another(lock_ms=5_000))
+    seen: set[tuple[Result, bool]] = set()
+    for number in range(120):
+        gid = new_gid()
+
+        async def later(first: Runner, item: Item, pause: float) -> Reply:
+            await asyncio.sleep(pause)
+            return (await first(item))[0]
+
+        did, undid = await asyncio.gather(
+            later(here, execute(gid, kept(gid)), number % 4 / 2000),
+            later(there, compensate(gid), number % 3 / 2000),
+        )
+        assert (did.result, undid.undone) in {(DONE, True), (Result.REFUSED, False)}
+        seen.add((did.result, undid.undone))
+
+    assert len(seen) == 2, "the race always had the same winner, so it was none"
+    assert await database.items() == {}
+    await there.connections.close()
+
+
+async def test_a_row_that_somebody_else_keeps_is_busy_and_others_go_on(
+    run: Runner, database: Database
+) -> None:
+    held, free = new_gid(), new_gid()
+    other = database.another()
+    async with other.one() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute(
+            "INSERT INTO twofold.barrier (gid, step, status) VALUES ($1, 's', 'done')", held
+        )
+        replies = await run(execute(held, kept(held)), execute(free, kept(free)))
+        await connection.execute("ROLLBACK")
+    await other.close()
+
+    assert [reply.result for reply in replies] == [Result.BUSY, DONE]
+
+
+async def test_a_lost_connection_is_no_answer(shop: Shop, database: Database) -> None:
+    """Nobody is told anything, and the next attempt finds out."""
+    gid = new_gid()
+
+    async def die(db: Connection, _call: Call) -> None:
+        pid = await db.fetchval("SELECT pg_backend_pid()")
+        await database.execute("SELECT pg_terminate_backend($1)", pid)
+        await db.execute("SELECT 1")
+
+    shop.participant.step("die")(die)
+    run = Runner(shop, database.connections)
+
+    with pytest.raises(DatabaseAway):
+        await run(execute(gid, command="die"))
+
+    assert await rows(database) == {}
+    assert await run(execute(gid, kept(gid))) == [Reply(DONE, kept(gid))]

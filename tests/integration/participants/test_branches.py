@@ -1,0 +1,583 @@
+"""Branches of atomic transactions on a real Postgres: each pair of the table, and each race."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+import pytest
+
+from participants.branch import Answer, Asked
+from participants.calls import Busy, Call, Failed, Outcome, ReadOnly, Refused
+from participants.connections import Connection, Connections, DatabaseAway
+from participants.postgres import MARKER, PREPARED, Branches, OneBranch
+from tests.integration.participants.conftest import Database, MakeDatabase, new_gid
+from wire import gids
+from wire.messages import End, Vote
+
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+def call_of(gid: str, data: Any = None, branch: str = "debit") -> Call:
+    return Call(gid, branch, "write", data)
+
+
+async def write(db: Connection, call: Call) -> Outcome:
+    """Leave a row of the transaction's own."""
+    await db.execute("INSERT INTO item VALUES ($1, 1)", call.gid)
+    return {"wrote": call.gid}
+
+
+async def never(_db: Connection, _call: Call) -> Outcome:
+    raise AssertionError("the handler ran a second time")
+
+
+async def prepare(
+    branches: Branches, gid: str, work: Any = write, *, alone: bool = False, late: bool = False
+) -> Answer:
+    return await branches.prepare(call_of(gid), work, alone=alone, late=late)
+
+
+@pytest.fixture
+def branches(database: Database) -> Branches:
+    return Branches(database.connections)
+
+
+# ── one after the other ──────────────────────────────────────────────────────
+
+
+async def test_a_prepared_branch_shows_nothing_until_it_is_committed(
+    branches: Branches, database: Database
+) -> None:
+    """The vote is durable, and the work is invisible; then both are there at once."""
+    gid = new_gid()
+
+    voted = await prepare(branches, gid)
+
+    assert voted == Answer(Vote.COMMIT, {"wrote": gid})
+    assert await database.items() == {}
+    assert await database.prepared() == {f"{gid}.debit"}
+    assert await branches.settle(gid, "debit", Asked.COMMIT) == Answer(End.COMMITTED)
+    assert await database.items() == {gid: 1}
+    assert await database.prepared() == set()
+
+
+async def test_a_rolled_back_branch_leaves_nothing_but_its_marker(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid)
+
+    assert await branches.settle(gid, "debit", Asked.ROLLBACK) == Answer(End.ROLLED_BACK)
+
+    assert await database.items() == {}
+    assert await database.prepared() == set()
+    assert await database.fetch("SELECT gid, status FROM twofold.branch") == [(gid, "rolled-back")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "end"), [(Asked.COMMIT, End.COMMITTED), (Asked.ROLLBACK, End.ROLLED_BACK)]
+)
+async def test_a_decision_that_comes_twice_is_answered_alike(
+    branches: Branches, asked: Asked, end: End
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid)
+
+    assert await branches.settle(gid, "debit", asked) == Answer(end)
+    assert await branches.settle(gid, "debit", asked) == Answer(end)
+
+
+async def test_a_second_prepare_votes_again_and_does_not_work_again(
+    branches: Branches,
+) -> None:
+    """The data of the vote is repeated as long as this process lives."""
+    gid = new_gid()
+    first = await prepare(branches, gid)
+
+    assert await prepare(branches, gid, never) == first
+
+
+async def test_a_new_process_votes_again_without_the_data(
+    branches: Branches, database: Database
+) -> None:
+    """Nothing of a prepared transaction can be read, so its data died with the process."""
+    gid = new_gid()
+    await prepare(branches, gid)
+
+    reborn = Branches(database.connections)
+    await reborn.survey()
+
+    assert await prepare(reborn, gid, never) == Answer(Vote.COMMIT)
+    assert await prepare(reborn, gid, never, late=True) == Answer(
+        Vote.COMMIT, None, "prepared in time: its yes binds it"
+    )
+
+
+async def test_a_new_process_that_knows_nothing_still_finds_out(
+    branches: Branches, database: Database
+) -> None:
+    """It waits on the marker until lock_timeout, then looks."""
+    gid = new_gid()
+    await prepare(branches, gid)
+
+    assert await prepare(Branches(database.connections), gid, never) == Answer(Vote.COMMIT)
+
+
+async def test_a_prepare_after_the_commit_does_nothing(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid)
+    await branches.settle(gid, "debit", Asked.COMMIT)
+
+    assert (await prepare(branches, gid, never)).answer is Vote.COMMITTED
+    assert await database.items() == {gid: 1}
+
+
+async def test_a_prepare_after_the_rollback_is_refused(
+    branches: Branches, database: Database
+) -> None:
+    """Also where the rollback came first of all: an empty rollback."""
+    gid = new_gid()
+    assert await branches.settle(gid, "debit", Asked.ROLLBACK) == Answer(End.ROLLED_BACK)
+
+    assert await prepare(branches, gid, never) == Answer(
+        Vote.ABORT, None, "it was rolled back before"
+    )
+    assert await database.prepared() == set()
+
+
+async def test_a_late_prepare_is_refused_and_stays_so(branches: Branches) -> None:
+    gid = new_gid()
+
+    late = await prepare(branches, gid, never, late=True)
+
+    assert late == Answer(Vote.ABORT, None, "too late: its deadline had passed")
+    assert await prepare(branches, gid, never) == late
+
+
+async def test_a_refusal_is_kept_and_told_again(branches: Branches, database: Database) -> None:
+    """A no is for good: what would be a yes today was a no when it was counted."""
+
+    async def refuse(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        return Refused("no money")
+
+    gid = new_gid()
+
+    assert await prepare(branches, gid, refuse) == Answer(Vote.ABORT, None, "no money")
+    assert await prepare(branches, gid, never) == Answer(Vote.ABORT, None, "no money")
+    assert await database.items() == {}
+    assert await branches.settle(gid, "debit", Asked.ROLLBACK) == Answer(
+        End.ROLLED_BACK, None, "no money"
+    )
+
+
+async def test_a_busy_branch_may_be_asked_again(branches: Branches, database: Database) -> None:
+    async def busy(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        return Busy("closed for lunch")
+
+    gid = new_gid()
+
+    assert await prepare(branches, gid, busy) == Answer(Vote.BUSY, None, "closed for lunch")
+    assert await database.items() == {}
+    assert (await prepare(branches, gid)).answer is Vote.COMMIT
+
+
+async def test_a_read_only_branch_leaves_nothing(branches: Branches, database: Database) -> None:
+    async def read(_db: Connection, _call: Call) -> Outcome:
+        return ReadOnly({"balance": 7})
+
+    gid = new_gid()
+
+    assert await prepare(branches, gid, read) == Answer(Vote.READ_ONLY, {"balance": 7})
+    assert await database.prepared() == set()
+    assert await database.fetch("SELECT * FROM twofold.branch") == []
+
+
+# ── in one phase ─────────────────────────────────────────────────────────────
+
+
+async def test_a_lone_branch_commits_by_itself(branches: Branches, database: Database) -> None:
+    """A repetition is answered from the marker, with the data."""
+    gid = new_gid()
+
+    first = await prepare(branches, gid, alone=True)
+
+    assert first == Answer(Vote.COMMITTED, {"wrote": gid})
+    assert await database.items() == {gid: 1}
+    assert await prepare(branches, gid, never, alone=True) == first
+
+
+async def test_a_rollback_finds_out_that_a_lone_branch_has_committed(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid, alone=True)
+
+    settled = await branches.settle(gid, "debit", Asked.ROLLBACK)
+
+    assert settled is not None
+    assert settled.answer is End.COMMITTED
+    assert await database.items() == {gid: 1}
+
+
+async def test_a_lone_branch_that_was_withdrawn_is_refused(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await branches.settle(gid, "debit", Asked.ROLLBACK)
+
+    assert (await prepare(branches, gid, never, alone=True)).answer is Vote.ABORT
+    assert await database.items() == {}
+
+
+async def test_a_lone_branch_with_a_broken_deferred_constraint_votes_abort(
+    branches: Branches,
+) -> None:
+    gid = new_gid()
+
+    voted = await prepare(branches, gid, orphan, alone=True)
+
+    assert voted.answer is Vote.ABORT
+    assert "23503" in voted.reason
+
+
+# ── what Postgres says ───────────────────────────────────────────────────────
+
+
+async def orphan(db: Connection, call: Call) -> Outcome:
+    """Break a deferred foreign key, which is noticed when it is prepared."""
+    await db.execute("INSERT INTO owned VALUES ($1)", call.gid)
+    return None
+
+
+async def test_a_deferred_constraint_is_a_no(branches: Branches) -> None:
+    gid = new_gid()
+
+    voted = await prepare(branches, gid, orphan)
+
+    assert voted.answer is Vote.ABORT
+    assert "23503" in voted.reason
+    assert await prepare(branches, gid, never) == voted
+
+
+async def test_a_statement_whose_failure_is_ignored_is_not_prepared(
+    branches: Branches, database: Database
+) -> None:
+    """PREPARE TRANSACTION then says ROLLBACK, and raises nothing."""
+
+    async def ignore(db: Connection, _call: Call) -> Outcome:
+        with contextlib.suppress(asyncpg.DivisionByZeroError):
+            await db.execute("SELECT 1/0")
+        return "all is well"
+
+    voted = await prepare(branches, new_gid(), ignore)
+
+    assert voted.answer is Vote.ABORT
+    assert "regardless" in voted.reason
+    assert await database.prepared() == set()
+
+
+async def test_what_cannot_be_prepared_is_a_no(branches: Branches) -> None:
+    """A temporary table, or a NOTIFY, cannot be prepared (0A000)."""
+
+    async def notify(db: Connection, _call: Call) -> Outcome:
+        await db.execute("NOTIFY somebody")
+        return None
+
+    voted = await prepare(branches, new_gid(), notify)
+
+    assert voted.answer is Vote.ABORT
+    assert "0A000" in voted.reason
+
+
+async def test_a_commit_of_what_is_neither_prepared_nor_marked_is_a_hazard(
+    branches: Branches, database: Database
+) -> None:
+    """An operator has rolled it back by hand: nothing tells, so nothing is claimed."""
+    gid = new_gid()
+    await prepare(branches, gid)
+    await database.execute(f"ROLLBACK PREPARED '{gid}.debit'")
+
+    settled = await branches.settle(gid, "debit", Asked.COMMIT)
+
+    assert settled is not None
+    assert settled.answer is End.HAZARD
+
+
+async def test_a_commit_by_hand_is_known_by_its_marker(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid)
+    await database.execute(f"COMMIT PREPARED '{gid}.debit'")
+
+    assert await branches.settle(gid, "debit", Asked.COMMIT) == Answer(End.COMMITTED)
+    rolled_back = await branches.settle(gid, "debit", Asked.ROLLBACK)
+    assert rolled_back is not None
+    assert rolled_back.answer is End.COMMITTED
+
+
+async def test_a_commit_after_a_rollback_says_so(branches: Branches) -> None:
+    """Against the decision: the coordinator must hear of it."""
+    gid = new_gid()
+    await prepare(branches, gid)
+    await branches.settle(gid, "debit", Asked.ROLLBACK)
+
+    settled = await branches.settle(gid, "debit", Asked.COMMIT)
+
+    assert settled == Answer(End.ROLLED_BACK, None, "it was rolled back, against the decision")
+
+
+@pytest.mark.parametrize("asked", [Asked.COMMIT, Asked.ROLLBACK])
+async def test_a_branch_in_another_database_is_out_of_reach(
+    branches: Branches, make_database: MakeDatabase, asked: Asked
+) -> None:
+    """A participant was given another database while it held something prepared."""
+    gid = new_gid()
+    await prepare(branches, gid)
+    elsewhere = Branches((await make_database(lock_ms=500)).connections)
+
+    settled = await elsewhere.settle(gid, "debit", asked)
+
+    assert settled is not None
+    assert settled.answer is End.HAZARD
+    assert "prepared in database" in settled.reason
+
+
+async def test_a_branch_of_another_role_is_out_of_reach(
+    branches: Branches, database: Database
+) -> None:
+    gid = new_gid()
+    await prepare(branches, gid)
+    await database.execute(
+        "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;"
+        "GRANT USAGE ON SCHEMA twofold TO stranger; GRANT ALL ON twofold.branch TO stranger"
+    )
+    connections = database.another(role="stranger")
+
+    settled = await Branches(connections).settle(gid, "debit", Asked.COMMIT)
+    await connections.close()
+
+    assert settled is not None
+    assert settled.answer is End.HAZARD
+    assert "another role" in settled.reason
+
+
+async def test_a_locked_row_is_busy(branches: Branches, database: Database) -> None:
+    """The handler's own statement waits for lock_timeout, not for ever."""
+    await database.execute("INSERT INTO item VALUES ('hot', 0)")
+    gid, other = new_gid(), new_gid()
+
+    async def heat(db: Connection, _call: Call) -> Outcome:
+        try:
+            await db.execute("UPDATE item SET value = value + 1 WHERE name = 'hot'")
+        except Exception as error:  # noqa: BLE001
+            return Busy(str(error))
+        return None
+
+    assert (await prepare(branches, gid, heat)).answer is Vote.COMMIT
+    assert (await prepare(branches, other, heat)).answer is Vote.BUSY
+    assert await branches.settle(gid, "debit", Asked.COMMIT) == Answer(End.COMMITTED)
+    assert (await prepare(branches, other, heat)).answer is Vote.COMMIT
+
+
+async def test_a_gid_that_could_break_out_of_its_quotes_is_never_sent(
+    branches: Branches,
+) -> None:
+    with pytest.raises(ValueError, match="cannot name"):
+        await prepare(branches, "tf1.test.1.0.x'; DROP TABLE item; --")
+    with pytest.raises(ValueError, match="cannot name"):
+        await branches.settle(new_gid(), "a'b", Asked.COMMIT)
+
+
+# ── at the same time ─────────────────────────────────────────────────────────
+
+
+async def test_prepares_and_rollbacks_at_once_leave_no_orphan(
+    make_database: MakeDatabase,
+) -> None:
+    """P9: whoever says that it is rolled back can be believed, hundreds of times."""
+    database = await make_database(lock_ms=500)
+    here, there = Branches(database.connections), Branches(database.another(lock_ms=500))
+
+    async def slowly(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        await db.execute("SELECT pg_sleep($1)", (hash(call.gid) % 7) / 1000)
+        return None
+
+    async def race(number: int, gid: str) -> None:
+        preparing = asyncio.create_task(prepare(here, gid, slowly))
+        await asyncio.sleep((number % 11) / 1000)
+        settled = await there.settle(gid, "debit", Asked.ROLLBACK)
+        assert settled is not None, "it was contended to the end"
+        assert settled.answer is End.ROLLED_BACK
+        # Invariant 6: from this moment on, nothing of this name is prepared.
+        assert f"{gid}.debit" not in await database.prepared()
+        voted = await preparing
+        assert voted.answer in {Vote.COMMIT, Vote.ABORT, Vote.BUSY}
+        assert f"{gid}.debit" not in await database.prepared()
+
+    everyone = [new_gid() for _ in range(300)]
+    for first in range(0, len(everyone), 6):
+        await asyncio.gather(
+            *(race(first + i, gid) for i, gid in enumerate(everyone[first : first + 6]))
+        )
+
+    assert await database.prepared() == set()
+    assert await database.items() == {}
+    marks = await database.fetch("SELECT count(*) FROM twofold.branch WHERE status = 'rolled-back'")
+    assert marks == [(len(everyone),)]
+    await there.connections.close()
+
+
+async def test_one_of_two_commits_at_once_does_it_and_both_say_so(
+    make_database: MakeDatabase,
+) -> None:
+    database = await make_database()
+    here, there = Branches(database.connections), Branches(database.another())
+    for _ in range(40):
+        gid = new_gid()
+        await prepare(here, gid)
+        ends = await asyncio.gather(
+            *(b.settle(gid, "debit", Asked.COMMIT) for b in (here, there, here, there))
+        )
+        assert ends == [Answer(End.COMMITTED)] * 4
+    await there.connections.close()
+
+
+async def test_two_prepares_at_once_work_once(make_database: MakeDatabase) -> None:
+    """Two processes got the same message, as happens when partitions move."""
+    database = await make_database(lock_ms=300)
+    here, there = Branches(database.connections), Branches(database.another(lock_ms=300))
+    runs: list[str] = []
+
+    async def count(db: Connection, call: Call) -> Outcome:
+        runs.append(call.gid)
+        await db.execute("SELECT pg_sleep(0.01)")
+        return await write(db, call)
+
+    gids_ = [new_gid() for _ in range(20)]
+    for gid in gids_:
+        votes = await asyncio.gather(prepare(here, gid, count), prepare(there, gid, count))
+        assert [vote.answer for vote in votes] == [Vote.COMMIT, Vote.COMMIT]
+        await here.settle(gid, "debit", Asked.COMMIT)
+
+    assert sorted(runs) == sorted(gids_)
+    assert await database.items() == dict.fromkeys(gids_, 1)
+    await there.connections.close()
+
+
+async def test_a_lost_connection_leaves_nothing_behind(
+    branches: Branches, database: Database
+) -> None:
+    """The server rolls back what was not prepared, and the next attempt starts afresh."""
+    gid = new_gid()
+
+    async def die(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        pid = await db.fetchval("SELECT pg_backend_pid()")
+        await database.execute("SELECT pg_terminate_backend($1)", pid)
+        await db.execute("SELECT 1")
+        raise AssertionError
+
+    with pytest.raises(DatabaseAway):
+        await prepare(branches, gid, die)
+
+    assert await prepare(branches, gid) == Answer(Vote.COMMIT, {"wrote": gid})
+
+
+async def test_a_cancelled_prepare_leaves_no_transaction_open(
+    branches: Branches, database: Database
+) -> None:
+    """Its connection is thrown away: nobody knows what it is in the middle of."""
+    gid = new_gid()
+
+    async def hang(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        await db.execute("SELECT pg_sleep(60)")
+        return None
+
+    task = asyncio.create_task(prepare(branches, gid, hang))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await database.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%'"
+        "   AND pid <> pg_backend_pid()"
+    )
+    assert (await prepare(branches, gid)).answer is Vote.COMMIT
+
+
+async def test_a_prepare_that_is_cancelled_while_it_waits_spoils_no_connection(
+    make_database: MakeDatabase,
+) -> None:
+    """Its BEGIN was sent and not yet answered: nobody may use that connection again."""
+    database = await make_database()
+    gid, other = new_gid(), new_gid()
+    alone = Branches(Connections(database.dsn, name="alone", limit=1))
+    async with database.connections.one() as connection:
+        await alone.survey()  # connects
+        await connection.execute("BEGIN; LOCK TABLE twofold.branch")
+        task = asyncio.create_task(prepare(alone, gid))
+        while not await connection.fetchval(WAITING):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await connection.execute("ROLLBACK")
+
+    assert (await prepare(alone, other)).answer is Vote.COMMIT
+    await alone.settle(other, "debit", Asked.COMMIT)
+    assert await database.items() == {other: 1}
+    await alone.connections.close()
+
+
+async def test_a_look_reads_what_is_prepared_before_the_marker() -> None:
+    """A commit in between shows in the marker; the other way round, it would show nowhere."""
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def is_in_transaction(self) -> bool:
+            return False
+
+        async def fetchrow(self, sql: str, *_: Any) -> None:
+            self.asked.append(sql)
+
+    recorder = Recorder()
+    await OneBranch(recorder, new_gid(), "debit").look()
+
+    assert recorder.asked == [PREPARED, MARKER]
+
+
+async def test_a_survey_forgets_what_somebody_else_has_ended(
+    branches: Branches, database: Database
+) -> None:
+    gid, other = new_gid(), new_gid()
+    await prepare(branches, gid)
+    await prepare(branches, other)
+    await Branches(database.connections).settle(gid, "debit", Asked.COMMIT)
+
+    await branches.survey()
+
+    assert set(branches.held) == {gids.prepared_name(other, "debit")}
+
+
+async def test_failed_work_aborts(branches: Branches) -> None:
+    async def fail(_db: Connection, _call: Call) -> Outcome:
+        return Failed("a bug")
+
+    assert await prepare(branches, new_gid(), fail) == Answer(Vote.ABORT, None, "a bug")
