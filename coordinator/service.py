@@ -24,7 +24,7 @@ from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
-from coordinator.shards import Ownership
+from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.triggers import Triggers
 from coordinator.turn import Setting
@@ -80,7 +80,7 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
             await _tenure(config, stop, watcher, replica, definitions)
         except* NotReady:
             raise
-        except* (LogUnavailable, KafkaUnavailable, OffsetLost) as group:
+        except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
             for error in _leaves(group):
                 logger.warning("tenure_ended", reason=str(error), kind=type(error).__name__)
         except* Exception:

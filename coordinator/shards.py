@@ -8,8 +8,8 @@ So a paused owner that wakes up loses nothing but its next batch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 import structlog
 
@@ -24,6 +24,14 @@ LEASE_US: Final = 3_000_000
 
 BEAT_S: Final = 0.7
 """Several beats a lease, so that one lost does not lose a shard."""
+
+
+STALLED_S: Final = 30.0
+"""How long the engine may take to read its shards, or to let go of them."""
+
+
+class EngineStalled(Exception):
+    """The engine makes no progress: the tenure must end, so that others can take over."""
 
 
 def fair_share(replicas: Sequence[str], me: str, shards: int) -> int:
@@ -59,7 +67,7 @@ class Ownership:
         while not stop.is_set():
             await self._beat()
             await self._rest(stop)
-        await self._engine.give(self._engine.shards)
+        await self._obeyed(self._engine.give(self._engine.shards))
         await self._log.leave(self._replica)
 
     async def _beat(self) -> None:
@@ -82,11 +90,20 @@ class Ownership:
     async def _take(self, shards: Sequence[int]) -> None:
         positions = await self._log.claim(self._replica, shards, LEASE_US)
         if positions:
-            await self._engine.take(positions)
+            await self._obeyed(self._engine.take(positions))
 
     async def _give(self, shards: Sequence[int]) -> None:
-        await self._engine.give(shards)
+        await self._obeyed(self._engine.give(shards))
         await self._log.release(self._replica, shards)
+
+    @staticmethod
+    async def _obeyed(order: Coroutine[Any, Any, None]) -> None:
+        """Wait for the engine; one that does not answer must not keep its leases."""
+        try:
+            async with asyncio.timeout(STALLED_S):
+                await order
+        except TimeoutError as error:
+            raise EngineStalled(f"the engine has not answered for {STALLED_S:g} s") from error
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Wait for the next beat, for a released shard, or for the end."""

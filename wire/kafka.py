@@ -10,6 +10,7 @@ aiokafka ships no types, so its objects are Any in here, and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
@@ -37,6 +38,8 @@ Place: TypeAlias = tuple[str, int]
 
 REQUEST_TIMEOUT_MS: Final = 15_000
 CLOSE_S: Final = 5.0
+QUIET_S: Final = 3.0
+"""How long a reader may be quiet before it asks whether it should be."""
 
 
 class KafkaUnavailable(Exception):
@@ -73,11 +76,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect, or raise KafkaUnavailable."""
-        try:
-            await self._inner.start()
-        except KafkaError as error:
-            await _close(self._inner.stop())
-            raise KafkaUnavailable(str(error)) from error
+        await _start(self._inner)
 
     async def stop(self) -> None:
         """Close, in bounded time and without complaint."""
@@ -125,14 +124,12 @@ class _Reader:
     """What both readers share: polling, and the bytes as they came."""
 
     _inner: Any
+    _quiet_since = 0.0
+    _behind = False
 
     async def start(self) -> None:
         """Connect, or raise KafkaUnavailable."""
-        try:
-            await self._inner.start()
-        except KafkaError as error:
-            await _close(self._inner.stop())
-            raise KafkaUnavailable(str(error)) from error
+        await _start(self._inner)
 
     async def stop(self) -> None:
         """Close, in bounded time and without complaint."""
@@ -144,11 +141,43 @@ class _Reader:
             found = await self._inner.getmany(timeout_ms=wait_ms, max_records=limit)
         except KafkaError as error:
             raise KafkaUnavailable(str(error)) from error
+        await self._watch(anything=bool(found))
         return [
             Received(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp)
             for records in found.values()
             for r in records
         ]
+
+    async def _watch(self, *, anything: bool) -> None:
+        """Raise KafkaUnavailable if there is something to read, and it does not come.
+
+        A fetcher of aiokafka can die in silence, e.g. when its broker was
+        killed. A reader that has been quiet for a while therefore asks where
+        its partitions end.
+        """
+        now = time.monotonic()
+        if anything:
+            self._quiet_since, self._behind = now, False
+        elif now - self._quiet_since > QUIET_S:
+            self._quiet_since = now
+            before, self._behind = self._behind, await self._is_behind()
+            if before and self._behind:
+                raise KafkaUnavailable("the reader makes no progress, though there is something")
+
+    async def _is_behind(self) -> bool:
+        places = self._inner.assignment()
+        if not places:
+            return False
+        try:
+            async with asyncio.timeout(2 * QUIET_S):
+                ends = await self._inner.end_offsets(places)
+                return any([ends[place] > await self._inner.position(place) for place in places])
+        except TimeoutError:
+            return True
+        except IllegalStateError:  # a rebalance came in between
+            return False
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
 
 
 class ShardReader(_Reader):
@@ -299,6 +328,22 @@ async def _admin(bootstrap: str) -> AsyncGenerator[Any]:
         raise KafkaUnavailable(str(error)) from error
     finally:
         await _close(inner.close())
+
+
+async def _start(inner: Any) -> None:
+    """Start a client of aiokafka, or leave nothing of it.
+
+    One that is cancelled half way has joined its group, and would go on to
+    say that it lives, holding partitions that nobody reads.
+    """
+    try:
+        await inner.start()
+    except KafkaError as error:
+        await _close(inner.stop())
+        raise KafkaUnavailable(str(error)) from error
+    except BaseException:
+        await _close(inner.stop())
+        raise
 
 
 async def _close(closing: Coroutine[Any, Any, None]) -> None:
