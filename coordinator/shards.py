@@ -79,9 +79,12 @@ class Ownership:
             self._engine.lose(lost)
             held -= lost
         share = fair_share(census.replicas, self._replica, self._shards)
-        # A lease that is ours without a shard in the engine is left from a
-        # moment before a failure: the shard is claimed like a free one.
-        wanted = sorted(census.free | (census.mine - held))[: max(0, share - len(held))]
+        # A lease that is ours without a shard in the engine is left from
+        # before a failure: it is claimed like a free one, or given back.
+        left = census.mine - held
+        wanted = sorted(census.free | left)[: max(0, share - len(held))]
+        if unwanted := left.difference(wanted):
+            await self._log.release(self._replica, unwanted)
         if wanted:
             await self._take(wanted)
         elif surplus := sorted(held)[share:]:
@@ -96,14 +99,21 @@ class Ownership:
         await self._obeyed(self._engine.give(shards))
         await self._log.release(self._replica, shards)
 
-    @staticmethod
-    async def _obeyed(order: Coroutine[Any, Any, None]) -> None:
-        """Wait for the engine; one that does not answer must not keep its leases."""
+    async def _obeyed(self, order: Coroutine[Any, Any, None]) -> None:
+        """Wait for the engine, and go on beating meanwhile; but not for ever.
+
+        An engine that does not answer must not keep its leases.
+        """
+        task = asyncio.ensure_future(order)
         try:
-            async with asyncio.timeout(STALLED_S):
-                await order
-        except TimeoutError as error:
-            raise EngineStalled(f"the engine has not answered for {STALLED_S:g} s") from error
+            for _ in range(int(STALLED_S / BEAT_S)):
+                done, _pending = await asyncio.wait({task}, timeout=BEAT_S)
+                if done:
+                    return task.result()
+                await self._log.census(self._replica, LEASE_US)
+        finally:
+            task.cancel()
+        raise EngineStalled(f"the engine has not answered for {STALLED_S:g} s")
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Wait for the next beat, for a released shard, or for the end."""
