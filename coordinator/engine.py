@@ -222,7 +222,6 @@ class Engine:
                     await self._setting.definitions.refresh(self._log)
             elif isinstance(message, Inquired) and message.gid not in self._holdings.live:
                 doubts.add(message.gid)
-        starts -= self._holdings.starts.keys()
         known = Known()
         if starts:
             known.starts = await self._log.known_starts(starts)

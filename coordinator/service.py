@@ -28,7 +28,7 @@ from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.triggers import Triggers
 from coordinator.turn import Setting
-from sagas.loader import DefinitionInvalid, load
+from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable, Producer, ShardReader, create_topics, partition_counts
@@ -54,7 +54,7 @@ def definition_files(paths: Sequence[Path]) -> list[Path]:
 
 def load_files(paths: Sequence[Path]) -> list[AnyDefinition]:
     """Read definitions, or raise sagas.loader.DefinitionInvalid."""
-    return [load(file.read_text(), str(file)) for file in definition_files(paths)]
+    return [load_bytes(file.read_bytes(), str(file)) for file in definition_files(paths)]
 
 
 def new_replica() -> str:

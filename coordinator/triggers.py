@@ -174,6 +174,8 @@ def event_body(event: Received) -> dict[str, Any]:
         body: Any = msgspec.json.decode(event.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnEvent(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise NotAnEvent("the body is nested too deeply") from error
     if _content_type(event.headers).startswith(STRUCTURED) and isinstance(body, dict):
         body = body.get("data")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if not isinstance(body, dict):

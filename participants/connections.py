@@ -37,6 +37,10 @@ class DatabaseAway(Exception):
     """The database could not be reached, or left. What was sent may have been done."""
 
 
+class DatabaseRefuses(DatabaseAway):
+    """The database will not have us: there is none of this name, or the password is wrong."""
+
+
 class Limits:
     """How long the server lets us wait, work and dawdle, in milliseconds."""
 
@@ -88,10 +92,12 @@ class Connections:
             try:
                 yield connection
             except Exception as error:
-                if is_away(error):
-                    connection.terminate()
-                    raise DatabaseAway(f"{self.name}: {describe(error)}") from error
-                raise
+                if not is_away(error):
+                    raise
+                connection.terminate()
+                if isinstance(error, DatabaseAway):
+                    raise
+                raise DatabaseAway(f"{self.name}: {describe(error)}") from error
             except BaseException:
                 # Cancelled in the middle of something: who knows of what.
                 connection.terminate()
@@ -125,11 +131,13 @@ class Connections:
                     return await self._connect()
         except DatabaseAway:
             # Those that are idle are as lost as the one that was asked for.
-            self._idle.clear()
+            while self._idle:
+                self._idle.pop().terminate()
             raise
         raise AssertionError("unreachable")
 
     async def _connect(self) -> Connection:
+        connection = None
         try:
             connection = await cast("Any", asyncpg).connect(
                 self.dsn,
@@ -140,10 +148,15 @@ class Connections:
                     **self.limits.settings(),
                 },
             )
+            await self._set_up(connection)
         except Exception as error:
-            if is_away(error):
-                raise DatabaseAway(f"{self.name}: {describe(error)}") from error
-            raise
+            if connection is not None:
+                connection.terminate()
+            kind = DatabaseAway if is_away(error) else DatabaseRefuses
+            raise kind(f"{self.name}: {describe(error)}") from error
+        return connection
+
+    async def _set_up(self, connection: Connection) -> None:
         if self._role is not None:
             quoted = self._role.replace('"', '""')
             await connection.execute(f'SET ROLE "{quoted}"')
@@ -152,7 +165,6 @@ class Connections:
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
         )
-        return connection
 
     def _put(self, connection: Connection) -> None:
         if connection.is_closed():

@@ -46,6 +46,9 @@ logger = structlog.get_logger(__name__)
 BATCH_LIMIT: Final = 128
 """Steps in one transaction. Larger crowds make coordinator and participants wait in turn."""
 
+CROWD: Final = 4 * BATCH_LIMIT
+"""Steps that wait, before no more are read."""
+
 PREPARES_WAITING: Final = 512
 """Prepares that wait for a lane or a slot, before more are told to come later."""
 
@@ -101,6 +104,7 @@ class Service:
         self._steps: deque[tuple[Execute | Compensate, Source]] = deque()
         self._stepping = False
         self._closing = False
+        self._crowded = False
 
     # ── what comes in ────────────────────────────────────────────────────────
 
@@ -146,7 +150,9 @@ class Service:
     @property
     def crowded(self) -> bool:
         """Whether steps pile up. Branches never do so: they are told to come later."""
-        return len(self._steps) > 4 * BATCH_LIMIT
+        limit = CROWD // 2 if self._crowded else CROWD
+        self._crowded = len(self._steps) > limit
+        return self._crowded
 
     # ── steps ────────────────────────────────────────────────────────────────
 
@@ -219,11 +225,9 @@ class Service:
     # ── branches ─────────────────────────────────────────────────────────────
 
     async def _do_branch(self, job: Job) -> None:
-        try:
-            await self._answer_branch(job)
-        finally:
-            self._backlog.done(job)
-            self.pump()
+        await self._answer_branch(job)
+        self._backlog.done(job)
+        self.pump()
 
     async def _answer_branch(self, job: Job) -> None:
         strikes = 0

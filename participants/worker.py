@@ -27,10 +27,12 @@ from participants.connections import (
     Connection,
     Connections,
     DatabaseAway,
+    DatabaseRefuses,
     describe,
     with_database,
 )
 from participants.postgres import Branches
+from participants.reader import CommandReader
 from participants.replies import Replies
 from participants.resolver import Resolver
 from participants.service import Service, Source, Told
@@ -39,7 +41,6 @@ from participants.watermark import Watermark
 from wire import failpoints, gids
 from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
 from wire.kafka import (
-    GroupReader,
     KafkaUnavailable,
     Place,
     Producer,
@@ -130,8 +131,9 @@ class Bound:
         try:
             async with self.connections.one() as connection:
                 return await work(connection)
-        except asyncpg.PostgresError as error:
-            # No such database, a wrong password, a mistake in the set-up.
+        except DatabaseRefuses as refusal:
+            raise NotReady(str(refusal)) from refusal
+        except asyncpg.PostgresError as error:  # a mistake in the set-up
             raise NotReady(f"{self.participant.name}: {describe(error)}") from error
 
 
@@ -192,7 +194,7 @@ class _Session:
         self._watermark = Watermark()
         self._producer = Producer(settings.bootstrap)
         self._replies = Replies(self._producer)
-        self._reader = GroupReader(
+        self._reader = CommandReader(
             settings.bootstrap,
             [Topics.commands(b.participant.name) for b in bound],
             group=group,
@@ -270,11 +272,9 @@ class _Session:
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if any(service.crowded for service in self._services.values()):
-                await asyncio.sleep(POLL_MS / 1000)
-            else:
-                for record in await self._reader.poll(wait_ms=POLL_MS, limit=POLL_LIMIT):
-                    self._receive(record)
+            self._reader.leave({topic for topic, s in self._services.items() if s.crowded})
+            for record in await self._reader.poll(wait_ms=POLL_MS, limit=POLL_LIMIT):
+                self._receive(record)
             for service in self._services.values():
                 service.pump()
             await self._commit_offsets()

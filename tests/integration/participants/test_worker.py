@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,11 +16,12 @@ from compose.local.stack import Kafka
 from participants import Call, Participant, ReadOnly, Refused
 from participants.connections import Connection, Limits
 from participants.resolver import Patience
+from participants.service import BATCH_LIMIT, CROWD, Service, Source
 from participants.settings import Settings
 from participants.worker import NotReady, Worker
 from tests.integration.participants.asker import SHARDS, Asker
 from tests.integration.participants.conftest import SETUP, Database, new_gid
-from wire.envelope import Record
+from wire.envelope import Record, unseal
 from wire.kafka import KafkaUnavailable
 from wire.messages import (
     Commit,
@@ -273,6 +276,49 @@ async def test_a_worker_refuses_to_start_without_its_tables(
     assert await database.fetch("SELECT * FROM twofold.barrier") == []
 
 
+async def test_a_participant_that_stands_still_holds_up_nobody_else(
+    kafka: Kafka, shop: Participant, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a process and a reader; the one's commands are left in Kafka meanwhile."""
+    stuck = Participant(f"stuck-{time.time_ns()}", dsn=database.dsn, handler_seconds=60)
+    go_on = asyncio.Event()
+
+    @stuck.step("wait")
+    async def wait(_db: Connection, _call: Call) -> None:  # pyright: ignore[reportUnusedFunction]
+        await go_on.wait()
+
+    read: list[str] = []
+    take_step = Service.take_step
+
+    def count(service: Service, message: Execute, source: Source) -> None:
+        read.append(service.participant.name)
+        take_step(service, message, source)
+
+    monkeypatch.setattr(Service, "take_step", count)
+    asker = Asker(kafka.bootstrap, [shop.name, stuck.name])
+    await asker.start()
+    stop = asyncio.Event()
+    settings = Settings(bootstrap=asker.bootstrap, prefix=asker.prefix)
+    running = asyncio.create_task(Worker([shop, stuck], settings).run(stop))
+    many = [new_gid() for _ in range(2 * CROWD)]
+    try:
+        await asker.ask(stuck.name, *(execute(gid, command="wait") for gid in many))
+        await asyncio.sleep(1)
+        await asker.ask(shop.name, *(execute(gid) for gid in many[:5]))
+        told = await asker.hear(5)
+        assert read.count(stuck.name) < CROWD + 3 * BATCH_LIMIT
+        go_on.set()
+        rest = await asker.hear(len(many))
+    finally:
+        go_on.set()
+        stop.set()
+        await running
+        await asker.stop()
+
+    assert {reply.gid for reply in told} == set(many[:5])
+    assert {reply.gid for reply in rest} == set(many)
+
+
 # ── in doubt ─────────────────────────────────────────────────────────────────
 
 
@@ -403,3 +449,59 @@ async def eventually_asked(asker: Asker, participant: str, command: Any) -> None
         else:
             return
     raise AssertionError("Kafka did not come back")
+
+
+async def test_while_connections_are_lost_all_the_time_everything_happens_once(
+    serve: Serve, asker: Asker, shop: Participant, database: Database
+) -> None:
+    """Whatever they were in the middle of, a commit included."""
+    steps, branches = [new_gid() for _ in range(60)], [new_gid() for _ in range(60)]
+    questions: dict[tuple[str, type], Any] = {
+        **{(gid, Executed): execute(gid) for gid in steps},
+        **{(gid, Voted): prepare(gid) for gid in branches},
+    }
+    undone, aborted = set(steps[:30]), set(branches[:30])
+
+    async def sever() -> None:
+        server = database.another()
+        try:
+            while True:
+                async with server.one() as connection:
+                    await connection.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                await asyncio.sleep(random.uniform(0.005, 0.08))
+        finally:
+            await server.close()
+
+    def hear(reply: Any) -> None:
+        gone = questions.pop((reply.gid, type(reply)), None)  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(gone, Prepare):
+            assert reply.vote in {Vote.COMMIT, Vote.BUSY}
+            if reply.vote is Vote.BUSY:
+                questions[reply.gid, Voted] = gone
+                return
+            decision = Rollback if reply.gid in aborted else Commit
+            questions[reply.gid, Settled] = decision(gid=reply.gid, branch="b")
+        elif isinstance(gone, Execute) and reply.gid in undone:
+            questions[reply.gid, Compensated] = Compensate(
+                gid=reply.gid, step="s", attempt=1, command="erase", data=None
+            )
+
+    async with serve():
+        severing = asyncio.create_task(sever())
+        until = time.monotonic() + 60
+        while questions:
+            assert time.monotonic() < until, list(questions.values())[:3]
+            if time.monotonic() > until - 50:
+                severing.cancel()
+            await asker.ask(shop.name, *questions.values())
+            for record in await asker.silence(seconds=1):
+                hear(unseal(record.headers, record.value).message)
+        with contextlib.suppress(asyncio.CancelledError):
+            await severing
+    assert await database.prepared() == set()
+    expected = {f"{g}/s" for g in steps if g not in undone}
+    expected |= {f"{g}/b" for g in branches if g not in aborted}
+    assert await database.items() == dict.fromkeys(expected, 1)

@@ -1,0 +1,122 @@
+"""How a participant's tables come to be, and what a server must allow."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from compose.local.errors import StackError
+from compose.local.postgres import LocalPostgres
+from participants import Call, Participant
+from participants.branch import Asked
+from participants.connections import Connection, Connections
+from participants.postgres import Branches
+from participants.schema import is_present, migrate
+from participants.worker import Bound, NotReady
+from tests.integration.participants.conftest import new_gid
+from wire.messages import Vote
+
+SETUP = "CREATE TABLE IF NOT EXISTS item (name text PRIMARY KEY)"
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
+    """A server that holds two transactions prepared, and no more."""
+    settings = {"max_prepared_transactions": "2"}
+    try:
+        server = LocalPostgres.start(tmp_path_factory.mktemp("tight"), settings=settings)
+    except StackError as error:
+        pytest.skip(f"needs a Postgres of its own: {error}")
+    yield server
+    server.stop()
+
+
+async def test_many_processes_may_migrate_at_once(postgres: Any) -> None:
+    """IF NOT EXISTS alone would let some of them fail."""
+    name = f"participant_{uuid.uuid4().hex[:12]}"
+    postgres.create_database(name)
+    connections = Connections(postgres.dsn(name), name="test", limit=8)
+
+    async def once() -> None:
+        async with connections.one() as connection:
+            await migrate(connection, SETUP)
+
+    await asyncio.gather(*(once() for _ in range(8)))
+    await once()
+
+    async with connections.one() as connection:
+        assert await is_present(connection)
+    await connections.close()
+
+
+async def write(db: Connection, call: Call) -> None:
+    await db.execute("INSERT INTO item VALUES ($1)", call.gid)
+
+
+async def test_with_all_slots_taken_a_branch_is_busy(tight: LocalPostgres) -> None:
+    """Nothing is lost: it gets a slot once another has been decided."""
+    tight.create_database("slots")
+    connections = Connections(tight.dsn("slots"), name="test", limit=2)
+    async with connections.one() as connection:
+        await migrate(connection, SETUP)
+    branches = Branches(connections)
+    first, second, third = (new_gid() for _ in range(3))
+
+    async def ask(gid: str) -> Vote:
+        answer = await branches.prepare(
+            Call(gid, "b", "write", None), write, alone=False, late=False
+        )
+        assert isinstance(answer.answer, Vote)
+        return answer.answer
+
+    assert [await ask(gid) for gid in (first, second, third)] == [
+        Vote.COMMIT,
+        Vote.COMMIT,
+        Vote.BUSY,
+    ]
+    await branches.settle(first, "b", Asked.COMMIT)
+    assert await ask(third) is Vote.COMMIT
+    for gid in (second, third):
+        await branches.settle(gid, "b", Asked.ROLLBACK)
+    await connections.close()
+
+
+async def test_a_participant_holds_less_than_the_server_s_slots(tight: LocalPostgres) -> None:
+    tight.create_database("bound")
+    bank = Participant("bank", dsn=tight.dsn("bound"), held=24)
+    bank.branch("write")(write)
+    bound = Bound(bank, "")
+    await bound.migrate()
+
+    await bound.check()
+
+    assert bound.held_limit == 1
+    await bound.connections.close()
+
+
+async def test_a_server_without_slots_is_refused_with_the_remedy(
+    tmp_path_factory: pytest.TempPathFactory, tight: LocalPostgres
+) -> None:
+    """It is how Postgres is installed; a participant with steps only does not mind."""
+    del tight  # skips where no server can be started
+    settings = {"max_prepared_transactions": "0"}
+    folder = tmp_path_factory.mktemp("none")
+    with LocalPostgres.start(folder, databases=["none"], settings=settings) as server:
+        bank = Participant("bank", dsn=server.dsn("none"))
+        bound = Bound(bank, "")
+        await bound.migrate()
+        await bound.check()
+        bank.branch("write")(write)
+        with pytest.raises(NotReady, match="set max_prepared_transactions"):
+            await bound.check()
+        await bound.connections.close()
+
+
+async def test_a_database_that_is_not_there_is_named(postgres: Any) -> None:
+    bound = Bound(Participant("bank", database="no_such_database"), postgres.dsn("postgres"))
+    with pytest.raises(NotReady, match='bank: database "no_such_database" does not exist'):
+        await bound.check()
