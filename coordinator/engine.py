@@ -29,12 +29,12 @@ from coordinator.core import machine
 from coordinator.core.records import Begun
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
-from coordinator.turn import Known, Setting, Turn, input_hash
+from coordinator.turn import Known, Setting, Turn, recalled
 from coordinator.work import Outgoing, Trail, Work
 from wire import failpoints
 from wire.envelope import Unreadable, unseal
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
-from wire.messages import Begin, Inquired
+from wire.messages import Begin, Inquired, Order
 
 logger = structlog.get_logger(__name__)
 
@@ -211,6 +211,7 @@ class Engine:
         """Ask the log, once for all, what this turn's messages need and memory lacks."""
         starts: set[tuple[str, str]] = set()
         doubts: set[str] = set()
+        orders: set[str] = set()
         for record in received:
             try:
                 message = unseal(record.headers, record.value).message
@@ -222,11 +223,19 @@ class Engine:
                     await self._setting.definitions.refresh(self._log)
             elif isinstance(message, Inquired) and message.gid not in self._holdings.live:
                 doubts.add(message.gid)
+            elif isinstance(message, Order) and message.gid not in self._holdings.live:
+                orders.add(message.gid)
         known = Known()
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
             known.decisions = await self._log.decisions(doubts)
+        if orders:
+            # What is to be brought back may have been let go of a moment ago.
+            await self._settle()
+            entries = await self._log.records(orders)
+            known.records = {g: list(log) for g, log in groupby(entries, key=lambda e: e.gid)}
+            await self._setting.definitions.refresh(self._log)
         return known
 
     # ── shards come and go ───────────────────────────────────────────────────
@@ -288,14 +297,7 @@ class Engine:
             assert definition is not None, f"{gid}: its definition {begun.definition} is gone"
             state = machine.recover(gid, definition, log)
             shard = int(gid.split(".")[3])
-            live = Live(
-                gid,
-                shard,
-                state,
-                input_hash(begun.input),
-                log[-1].seq + 1,
-                machine.summary(state),
-            )
+            live = recalled(gid, shard, state, log)
             self._holdings.hold(live)
             self._resumed.append(live)
 

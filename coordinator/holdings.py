@@ -27,6 +27,8 @@ class Live:
     next_seq: int
     summary: Summary
     wake_us: int | None = None
+    orders: set[str] = field(default_factory=set[str])
+    """The orders that were obeyed, or refused, by name."""
 
 
 @dataclass(slots=True)

@@ -89,6 +89,9 @@ class MemoryLog:
         wanted = sorted(r.gid for r in self._rows.values() if r.active and r.shard in shards)
         return [entry for gid in wanted for entry in self.entries(gid)]
 
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        return [entry for gid in sorted(set(gids)) for entry in self.entries(gid)]
+
     def entries(self, gid: str) -> Sequence[Entry]:
         """Return what the log has of one transaction."""
         found = sorted(self._entries.get(gid, {}).items())

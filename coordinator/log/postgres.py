@@ -165,9 +165,9 @@ ACTIVE = """
      ORDER BY l.gid, l.seq
 """
 
-HISTORY = """
-    SELECT seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
-      FROM twofold.decision_log WHERE gid = $1 ORDER BY seq
+RECORDS = """
+    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
+      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
 """
 
 KNOWN_STARTS = """
@@ -310,8 +310,11 @@ class PostgresLog:
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Return all records of one transaction, for whoever watches."""
-        rows = await ask(self._pool, HISTORY, gid)
-        return [Entry(gid, seq, at_us, decode(text)) for seq, at_us, text in rows]
+        return await self.records([gid])
+
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        rows = await ask(self._pool, RECORDS, [gid for gid in gids if storable((gid,))])
+        return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
 
     async def known_starts(
         self, starts: Collection[tuple[str, str]]

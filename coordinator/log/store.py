@@ -178,6 +178,10 @@ class DecisionLog(Protocol):
         """Return the records of all transactions that need an owner, in order of gid and seq."""
         ...
 
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        """Return all that is known of these transactions, in order of gid and seq."""
+        ...
+
     async def known_starts(
         self, starts: Collection[tuple[str, str]]
     ) -> Mapping[tuple[str, str], KnownStart]:
