@@ -52,6 +52,10 @@ class Log(_Section):
     )
     shards: int = Field(8, ge=1, le=10_000, description="fixed when the log is created")
 
+    active: int = Field(
+        10_000, ge=1, description="transactions of a shard at once; the rest waits in its topic"
+    )
+
     @property
     def stores(self) -> tuple[str, ...]:
         """The databases, in the order in which shards are dealt out to them."""

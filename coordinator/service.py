@@ -172,6 +172,7 @@ async def _tenure(process: _Process, store: int) -> None:
             reader=reader,
             clock=clock,
             watcher=watcher,
+            crowd=config.log.active,
         )
         ownership = Ownership(
             replica=process.replica,

@@ -131,9 +131,6 @@ class Turn:
 
     def _request(self, shard: Shard, envelope: Envelope) -> None:
         begin = envelope.message
-        if isinstance(begin, Order):
-            self._order(shard, begin)
-            return
         if not isinstance(begin, Begin):
             raise Nonsense(f"a {type(begin).__name__} is no request")
         if len(begin.key) > MAX_KEY or "\0" in begin.key:
@@ -243,6 +240,9 @@ class Turn:
     # ── replies ──────────────────────────────────────────────────────────────
 
     def _reply(self, shard: Shard, message: AnyMessage) -> None:
+        if isinstance(message, Order):
+            self._order(shard, message)
+            return
         if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
             raise Nonsense(f"a {type(message).__name__} is no reply")
         self._refuse_strangers(shard, message.gid)

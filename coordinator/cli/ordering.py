@@ -148,7 +148,7 @@ async def _send(
 def _sealed(config: Config, view: TransactionView, order: Order) -> Record:
     return seal(
         Envelope(order),
-        topic=Topics(config.kafka.prefix).requests,
+        topic=Topics(config.kafka.prefix).replies,
         source="/twofold/cli",
         key=view.gid,
         partition=view.shard,

@@ -92,7 +92,10 @@ async def migrate(
         await connection.execute(NAME, *wanted)
         row = await connection.fetchrow("SELECT name, shards, store, stores FROM twofold.cluster")
         if tuple(row) != wanted:
-            raise ClusterMismatch(f"this log is {_named(*row)}, and not {_named(*wanted)}")
+            raise ClusterMismatch(
+                f"this log is {_named(*row)}, not {_named(*wanted)}:"
+                " all of it is fixed when a log is created"
+            )
         await connection.execute(SHARDS, store, shards, stores)
     return steps
 
