@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
+import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from compose.local.cluster import Cluster
 from compose.local.command import DATABASES
 from compose.local.stack import LocalStack
 from tests.acceptance.company import Company
+from wire import gids
 
 PLACES = {
     "bank-a": "bank_a",
@@ -80,6 +83,21 @@ class Auditor:
         out, err = await asyncio.wait_for(process.communicate(), 120)
         assert process.returncode is not None
         return Done(process.returncode, out.decode(), err.decode())
+
+
+async def start_all(company: Company) -> None:
+    """Start the services, and two coordinators."""
+    cluster = company.cluster
+    await asyncio.to_thread(cluster.launch_participants, "services")
+    for n in range(2):
+        await asyncio.to_thread(cluster.launch_coordinator, f"coordinator-{n}")
+    await asyncio.to_thread(cluster.await_ready)
+
+
+def fresh_gid(*, generation: int = 1, age_s: float = 0) -> str:
+    """Name a transaction that never was."""
+    now_us = int((time.time() - age_s) * 1e6)
+    return str(gids.Gid("main", generation, 3, gids.uuid7(now_us, secrets.randbits(80))))
 
 
 @pytest.fixture(scope="package")

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 
 from tests.acceptance.company import Company, transfer
-from tests.integration.audit.conftest import Auditor, Books
-from wire import gids
+from tests.integration.audit.conftest import Auditor, Books, fresh_gid, start_all
 
 MARK = "INSERT INTO twofold.branch (gid, branch, status) VALUES ('{}', '{}', 'committed')"
-
-
-async def start_all(company: Company) -> None:
-    """Start the services, and two coordinators."""
-    cluster = company.cluster
-    await asyncio.to_thread(cluster.launch_participants, "services")
-    for n in range(2):
-        await asyncio.to_thread(cluster.launch_coordinator, f"coordinator-{n}")
-    await asyncio.to_thread(cluster.await_ready)
-
-
-def fresh(*, generation: int = 1, age_s: float = 0) -> str:
-    """Name a transaction that never was."""
-    now_us = int((time.time() - age_s) * 1e6)
-    return str(gids.Gid("main", generation, 3, gids.uuid7(now_us, secrets.randbits(80))))
 
 
 async def test_a_healthy_system_under_load_gives_no_finding(
@@ -64,7 +46,7 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
     )
     assert await company.client.hear(places, seconds=30) == []
     aborted, committed = (company.client.outcomes[place].gid for place in places)
-    unknown = fresh()
+    unknown = fresh_gid()
     for gid, database, branch in [
         (committed, "bank_a", "debit"),
         (aborted, "bank_b", "credit"),
