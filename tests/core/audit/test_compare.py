@@ -331,7 +331,7 @@ def test_a_row_that_says_otherwise(change: dict[str, object]) -> None:
     """Than the replay of its records."""
     one = read(committed())
     assert one.row is not None
-    [finding] = findings_of(replace(one, row=one.row._replace(**change)))  # type: ignore[arg-type]
+    [finding] = findings_of(replace(one, row=one.row._replace(**change)))
     assert finding.kind is Kind.LOG_ROW_DIFFERS
     assert next(iter(change)) in finding.detail
 
