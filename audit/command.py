@@ -12,7 +12,7 @@ import typer
 from coordinator.cli.errors import NO
 from coordinator.cli.output import Output
 
-app = typer.Typer(help="Compare the log with what participants' databases really hold.")
+app = typer.Typer(add_completion=False)
 indoubt = typer.Typer(help="Prepared transactions, and who will end them.", no_args_is_help=True)
 
 Participants = Annotated[

@@ -108,11 +108,12 @@ MARKERS: Final = """
       FROM twofold.branch WHERE gid = ANY($1::text[])
 """
 
+# The least of each table, so that a page is read from the front of two indexes.
 NEXT_HERE: Final = """
-    SELECT gid FROM (SELECT gid, at FROM twofold.barrier WHERE gid > $1
-                      UNION ALL
-                     SELECT gid, at FROM twofold.branch WHERE gid > $1) AS held
-     WHERE at >= $2 GROUP BY gid ORDER BY gid LIMIT $3
+    (SELECT DISTINCT gid FROM twofold.barrier WHERE gid > $1 AND at >= $2 ORDER BY gid LIMIT $3)
+     UNION
+    (SELECT DISTINCT gid FROM twofold.branch WHERE gid > $1 AND at >= $2 ORDER BY gid LIMIT $3)
+     ORDER BY gid LIMIT $3
 """
 
 
@@ -276,7 +277,7 @@ class Source:
             after = page[-1]
         yield [
             *await self.in_doubt(),
-            *(row[0] for row in await ask(self._log, RECORDS_WITHOUT_ROW, since)),
+            *(row[0] for row in await ask(self._log, RECORDS_WITHOUT_ROW, since, within_s=None)),
         ]
         for place in self._databases:
             after = ""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from audit import reading
 from tests.acceptance.company import Company, transfer
 from tests.integration.audit.conftest import Auditor, Books, fresh_gid, start_all
 
@@ -82,3 +86,35 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
     assert (await books.ask("bank_a", marks, committed, "debit"))[0]["status"] == "committed"
     assert (await books.ask("bank_b", marks, aborted, "credit"))[0]["status"] == "rolled-back"
     assert (await books.ask("bank_a", marks, unknown, "debit"))[0]["status"] == "rolled-back"
+
+
+async def test_every_page_is_read(
+    company: Company, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small the pages are, each name comes once from the log, and strays come too."""
+    await start_all(company)
+    await company.publish("pages", 10)
+    await company.expect_all_well()
+    strays = sorted(fresh_gid() for _ in range(9))
+    row = "INSERT INTO twofold.barrier (gid, step, status) VALUES ($1, $2, 'done')"
+    for gid in strays:
+        for step in ("x", "y"):
+            await books.ask("shop_stock", row, gid, step)
+    monkeypatch.setattr(reading, "PAGE", 4)
+    dsn = company.stack.postgres.dsn
+    places = {"stock": dsn("shop_stock"), "bank-a": dsn("bank_a")}
+    ever = datetime(1970, 1, 1, tzinfo=UTC)
+    async with reading.connected(dsn("twofold"), places, 0) as source:
+        pages = [page async for page in source.pages(ever)]
+        later = [page async for page in source.pages(datetime.now(UTC) + timedelta(hours=1))]
+    for gid in strays:
+        await books.ask("shop_stock", "DELETE FROM twofold.barrier WHERE gid = $1", gid)
+
+    rows = await books.ask("twofold", "SELECT gid FROM twofold.transaction")
+    known = {row["gid"] for row in rows}
+    marks = await books.ask("bank_a", "SELECT DISTINCT gid FROM twofold.branch")
+    presumed = {row["gid"] for row in marks} - known  # by other tests
+    found = sorted(gid for page in pages for gid in page)
+    assert found == sorted([*known, *presumed, *strays])
+    assert max(map(len, pages)) == 4
+    assert not any(later)

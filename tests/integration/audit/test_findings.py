@@ -58,18 +58,32 @@ async def publish(company: Company) -> Victims:
     return Victims(ended)
 
 
-async def begin_and_abandon(company: Company, books: Books, count: int) -> list[str]:
-    """Begin transfers that nobody votes on, and lose their coordinator."""
+UNDECIDED = """
+    SELECT t.gid FROM twofold.transaction t
+     WHERE t.status = 'open' AND NOT EXISTS (
+           SELECT FROM twofold.decision_log l WHERE l.gid = t.gid AND l.kind = 'decided')
+"""
+
+
+async def begin_and_abandon(company: Company, books: Books) -> tuple[list[str], list[str]]:
+    """Begin transfers that nobody votes on, and lose their coordinator.
+
+    Those that began early may be aborted by then, for want of votes.
+    """
     coordinator = company.cluster.start_coordinator
     await asyncio.to_thread(coordinator, "abandons")
-    await company.transfers.publish(company.client, [transfer("open", n) for n in range(count)])
-    query = "SELECT gid FROM twofold.transaction WHERE status = 'open'"
-    deadline = time.monotonic() + 30
-    while len(rows := await books.ask("twofold", query)) < count:
-        assert time.monotonic() < deadline, "they do not begin, or are aborted for want of votes"
-        await asyncio.sleep(0.02)
+    deadline, batch = time.monotonic() + 30, 0
+    while len(rows := await books.ask("twofold", UNDECIDED)) < 3:
+        assert time.monotonic() < deadline, "they do not begin"
+        transfers = [transfer(f"open-{batch}", n) for n in range(4)]
+        await company.transfers.publish(company.client, transfers)
+        await asyncio.sleep(0.5)
+        batch += 1
     await asyncio.to_thread(company.cluster.kill, "abandons")
-    return [row["gid"] for row in rows]
+    rows = await books.ask("twofold", UNDECIDED)
+    every = await books.ask("twofold", "SELECT gid FROM twofold.transaction WHERE status = 'open'")
+    undecided = [row["gid"] for row in rows]
+    return undecided, [row["gid"] for row in every if row["gid"] not in undecided]
 
 
 async def plant_prepared(victims: Victims, books: Books) -> Wanted:
@@ -168,14 +182,14 @@ async def plant_log(victims: Victims, books: Books) -> Wanted:
 
 async def plant_open(company: Company, books: Books) -> Wanted:
     """Leave transactions open, with nobody to care for them."""
-    early, late, parked = await begin_and_abandon(company, books, 3)
+    (early, parked, *late), aborting = await begin_and_abandon(company, books)
     await books.ask("bank_a", MARK.format(early, "debit"))
     await books.ask("twofold", PARK, parked)
     await books.prepare("bank_a", f"{parked}.debit", MARK.format(parked, "debit"))
-    shards = {gid.split(".")[3] for gid in (early, late)}
+    shards = {gid.split(".")[3] for gid in (early, *late, *aborting)}
     return {
         ("committed-undecided", early, "bank-a", "debit"),
-        ("overdue", late, "", ""),
+        *(("overdue", gid, "", "") for gid in (*late, *aborting)),
         ("parked", parked, "", ""),
         ("prepared-parked", parked, "bank-a", "debit"),
         *(("shard-unowned", "", "", f"shard {shard}") for shard in shards),
