@@ -18,22 +18,27 @@ from sagas.model import Branch
 from wire import gids
 
 
-def branches(txn: TwoPhase, facts: Facts) -> Iterator[Finding]:
-    """Compare each branch of a transaction with its participant's database."""
+def branches(txn: TwoPhase, facts: Facts, *, resolved: bool) -> Iterator[Finding]:
+    """Compare each branch of a transaction with its participant's database.
+
+    How a branch has ended is no news if it is recorded as a hazard, since its
+    transaction was parked then; nor if a person has ``resolved`` it.
+    """
     for branch in txn.definition.branches.values():
         database = facts.where(branch.call.participant)
-        # What ended otherwise and is recorded is no news: its transaction is parked.
-        if database is None or branch.name in txn.hazards:
+        if database is None:
             continue
         marker = database.markers.get((txn.gid, branch.name))
         prepared = database.holds(gids.prepared_name(txn.gid, branch.name))
         kind = None
         since_us = txn.decided_us or txn.began_us
-        if marker is not None:
-            kind, since_us = _ended(txn, branch, marker), marker.at_us
-        elif prepared is not None:
+        if marker is None and prepared is not None:
             kind = _waiting(txn, prepared, facts)
             since_us = max(prepared.since_us, txn.decided_us)
+        elif resolved or branch.name in txn.hazards:
+            continue
+        elif marker is not None:
+            kind, since_us = _ended(txn, branch, marker), marker.at_us
         elif _promised(txn, branch):
             kind = Kind.MARKER_MISSING
         if kind is not None:

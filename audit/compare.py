@@ -39,9 +39,9 @@ def _transaction(transaction: Transaction, facts: Facts) -> Iterator[Finding]:
     gid, row, state = transaction.gid, transaction.row, transaction.state
     said = list(_log(transaction))
     if isinstance(state, TwoPhase):
-        said += branches(state, facts)
-    elif state is not None:
-        said += steps(state, facts)
+        said += branches(state, facts, resolved=transaction.resolved)
+    elif state is not None and not transaction.resolved:
+        said += steps(state, facts, transaction.skipped)
     if state is not None and row is not None and row.status == Status.PARKED:
         why = f"{row.outcome}: {state.reason}"
         said.append(Finding(Kind.PARKED, gid, "", "", row.changed_us, why))
@@ -166,9 +166,8 @@ def _place(
     if known is None:
         if name is None:
             return Kind.ROW_UNKNOWN, "its name is none of ours"
-        purged = facts.log.oldest_us is not None and not facts.log.reaches(name)
         foreign = name.cluster != facts.log.cluster
-        return (None if foreign or purged else Kind.ROW_UNKNOWN), ""
+        return (None if foreign or facts.log.has_purged(name) else Kind.ROW_UNKNOWN), ""
     if known.state is None:
         return None, ""
     fits = isinstance(known.state, TwoPhase) is atomic

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from coordinator.core.machine import State
-from coordinator.core.records import Entry
+from coordinator.core.records import Entry, Ordered
 from wire import gids
+from wire.messages import Action
 
 # ── the log ──────────────────────────────────────────────────────────────────
 
@@ -40,6 +41,22 @@ class Transaction:
     state: State | None
     unreadable: str = ""
 
+    def _orders(self) -> Iterator[Ordered]:
+        """Yield what persons have ordered about it, and was done."""
+        for entry in self.entries:
+            if isinstance(entry.record, Ordered) and not entry.record.refused:
+                yield entry.record
+
+    @property
+    def resolved(self) -> bool:
+        """Whether a person has said how it ended, whatever its participants hold."""
+        return any(order.action in (Action.COMMIT, Action.ROLLBACK) for order in self._orders())
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """The steps that a person has seen to."""
+        return frozenset(order.step for order in self._orders() if order.action is Action.SKIP)
+
 
 class Unowned(NamedTuple):
     """A shard that has work to do, and no owner alive."""
@@ -52,18 +69,28 @@ class Unowned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """The log at one moment. ``oldest_us`` is its horizon: what began before may be purged."""
+    """The log at one moment.
+
+    ``oldest_us`` is the horizon of each of its stores: what began before may
+    be purged there. A store without any transaction knows nothing.
+    """
 
     cluster: str
     generation: int
     now_us: int
-    oldest_us: int | None
+    oldest_us: Sequence[int | None]
     transactions: Mapping[str, Transaction]
     unowned: Sequence[Unowned] = ()
 
     def reaches(self, gid: gids.Gid) -> bool:
         """Tell whether the log would still know a transaction of this name."""
-        return self.oldest_us is not None and gid.began_us >= self.oldest_us // 1000 * 1000
+        oldest_us = self.oldest_us[gid.shard % len(self.oldest_us)]
+        return oldest_us is not None and gid.began_us >= oldest_us // 1000 * 1000
+
+    def has_purged(self, gid: gids.Gid) -> bool:
+        """Tell whether the log may have known a transaction of this name once."""
+        oldest_us = self.oldest_us[gid.shard % len(self.oldest_us)]
+        return oldest_us is not None and not self.reaches(gid)
 
 
 # ── a participant's database ─────────────────────────────────────────────────

@@ -77,7 +77,7 @@ class Wanted:
 async def _source(config: Config, wanted: Wanted) -> AsyncGenerator[tuple[Source, list[str]]]:
     """Connect; yield also the participants that are called and were not given."""
     dsns = wanted.dsns()
-    async with connected(config.log.dsn, dsns, wanted.grace_us) as source:
+    async with connected(config, dsns, wanted.grace_us) as source:
         await source.read(())
         known = {name for definition in source.library.all for name in called(definition)}
         for name in dsns.keys() - known:

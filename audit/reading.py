@@ -31,6 +31,7 @@ from audit.facts import (
 )
 from coordinator.cli import reach
 from coordinator.cli.errors import Trouble
+from coordinator.config import Config
 from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import Entry, decode
@@ -46,7 +47,8 @@ PAGE: Final = 1_000
 """Transactions that are compared at once."""
 
 CLUSTER: Final = """
-    SELECT name, generation, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+    SELECT name, generation, store, stores,
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
            (SELECT (extract(epoch FROM min(oldest.began_at)) * 1000000)::bigint
               FROM (SELECT DISTINCT name FROM twofold.definition) AS n
              CROSS JOIN LATERAL (
@@ -147,9 +149,12 @@ class Source:
     """The log and the databases, connected."""
 
     def __init__(
-        self, log: Any, databases: Mapping[tuple[str, ...], Connections], grace_us: int
+        self,
+        stores: Sequence[Any],
+        databases: Mapping[tuple[str, ...], Connections],
+        grace_us: int,
     ) -> None:
-        self._log, self._databases, self._grace_us = log, databases, grace_us
+        self._stores, self._databases, self._grace_us = stores, databases, grace_us
         self.library = Library()
 
     # ── one comparison's facts ───────────────────────────────────────────────
@@ -170,24 +175,41 @@ class Source:
         return Facts(log, [_without(d, young, log.cluster) for d in databases], self._grace_us)
 
     async def _read_log(self, wanted: Collection[str]) -> LogFacts:
-        async with self._log.transaction(isolation="repeatable_read", readonly=True):
-            cluster, generation, now_us, oldest_us = await self._cluster()
-            await self.library.refresh(self._log)
-            rows = {row[0]: Row(*row[1:]) for row in await ask(self._log, ROWS, list(wanted))}
-            records = await ask(self._log, RECORDS, list(wanted))
-            unowned = [Unowned(*row) for row in await ask(self._log, UNOWNED)]
+        """Read each store at one snapshot. What is in one store is in no other."""
+        parts = [await self._read_store(place, wanted) for place in range(len(self._stores))]
+        return LogFacts(
+            parts[0].cluster,
+            parts[0].generation,
+            parts[0].now_us,
+            [part.oldest_us[0] for part in parts],
+            {gid: found for part in parts for gid, found in part.transactions.items()},
+            [shard for part in parts for shard in part.unowned],
+        )
+
+    async def _read_store(self, place: int, wanted: Collection[str]) -> LogFacts:
+        store = self._stores[place]
+        async with store.transaction(isolation="repeatable_read", readonly=True):
+            cluster, generation, now_us, oldest_us = await self._cluster(place)
+            await self.library.refresh(store)
+            rows = {row[0]: Row(*row[1:]) for row in await ask(store, ROWS, list(wanted))}
+            records = await ask(store, RECORDS, list(wanted))
+            unowned = [Unowned(*row) for row in await ask(store, UNOWNED)]
         histories = {gid: list(own) for gid, own in groupby(records, lambda record: record[0])}
         transactions = {
             gid: self._transaction(gid, rows.get(gid), histories.get(gid, []))
             for gid in rows.keys() | histories.keys()
         }
-        return LogFacts(cluster, generation, now_us, oldest_us, transactions, unowned)
+        return LogFacts(cluster, generation, now_us, [oldest_us], transactions, unowned)
 
-    async def _cluster(self) -> tuple[str, int, int, int | None]:
-        rows = await ask(self._log, CLUSTER)
+    async def _cluster(self, place: int) -> tuple[str, int, int, int | None]:
+        rows = await ask(self._stores[place], CLUSTER)
         if not rows:
             raise Trouble("the log names no cluster yet.", "Run `twofold migrate`.")
-        return rows[0]
+        name, generation, store, stores, now_us, oldest_us = rows[0]
+        if (store, stores) != (place, len(self._stores)):
+            what = f"the log's store {place} of {len(self._stores)} is store {store} of {stores}."
+            raise Trouble(what, "Mend TWOFOLD_LOG__DSN and TWOFOLD_LOG__MORE: order matters.")
+        return name, generation, now_us, oldest_us
 
     def _transaction(self, gid: str, row: Row | None, records: Sequence[Any]) -> Transaction:
         seqs = [record[1] for record in records]
@@ -211,7 +233,8 @@ class Source:
         return machine.recover(gid, definition, entries)
 
     async def _known(self, subjects: Collection[str]) -> frozenset[str]:
-        return frozenset(row[0] for row in await ask(self._log, KNOWN, list(subjects)))
+        answers = [await ask(store, KNOWN, list(subjects)) for store in self._stores]
+        return frozenset(row[0] for rows in answers for row in rows)
 
     # ── a participant's database ─────────────────────────────────────────────
 
@@ -271,14 +294,13 @@ class Source:
 
         What has not ended is always there, whenever it began.
         """
-        after = ""
-        while page := [r[0] for r in await ask(self._log, NEXT_IN_LOG, after, since, PAGE)]:
-            yield page
-            after = page[-1]
-        yield [
-            *await self.in_doubt(),
-            *(row[0] for row in await ask(self._log, RECORDS_WITHOUT_ROW, since, within_s=None)),
-        ]
+        for store in self._stores:
+            after = ""
+            while page := [r[0] for r in await ask(store, NEXT_IN_LOG, after, since, PAGE)]:
+                yield page
+                after = page[-1]
+            yield [r[0] for r in await ask(store, RECORDS_WITHOUT_ROW, since, within_s=None)]
+        yield await self.in_doubt()
         for place in self._databases:
             after = ""
             while page := [r[0] for r in await self._ask(place, NEXT_HERE, after, since, PAGE)]:
@@ -309,18 +331,18 @@ def _without(database: Database, young: Collection[str], cluster: str) -> Databa
 
 @asynccontextmanager
 async def connected(
-    log_dsn: str, participants: Mapping[str, str], grace_us: int
+    config: Config, participants: Mapping[str, str], grace_us: int
 ) -> AsyncGenerator[Source]:
     """Connect to the log, and to each database once, whoever shares it."""
     limits = Limits(lock_ms=10_000, statement_ms=120_000)
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(reach.log_connection(log_dsn))
+        stores = await stack.enter_async_context(reach.logs(config))
         databases: dict[tuple[str, ...], Connections] = {}
         for dsn, names in _by_dsn(participants).items():
             connections = Connections(dsn, name="+".join(names), limit=1, limits=limits)
             stack.push_async_callback(connections.close)
             databases[names] = connections
-        yield Source(log, databases, grace_us)
+        yield Source(stores, databases, grace_us)
 
 
 def _by_dsn(participants: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -27,14 +27,14 @@ import structlog
 from coordinator.clock import Clock
 from coordinator.core import machine
 from coordinator.core.records import Begun
-from coordinator.holdings import Holdings, Live, Shard
+from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
-from coordinator.turn import Known, Setting, Turn, input_hash
+from coordinator.turn import Known, Setting, Turn, recalled
 from coordinator.work import Outgoing, Trail, Work
 from wire import failpoints
 from wire.envelope import Unreadable, unseal
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
-from wire.messages import Begin, Inquired
+from wire.messages import Begin, Inquired, Order
 
 logger = structlog.get_logger(__name__)
 
@@ -73,6 +73,7 @@ class Engine:
         reader: ShardReader,
         clock: Clock,
         watcher: Watcher,
+        crowd: int = CROWD,
     ) -> None:
         self._setting = setting
         self._log = log
@@ -80,7 +81,7 @@ class Engine:
         self._reader = reader
         self._clock = clock
         self._watcher = watcher
-        self._holdings = Holdings()
+        self._holdings = Holdings(crowd)
         self._resumed: list[Live] = []
         self._assigned = True
         self._told: deque[str] = deque()
@@ -197,6 +198,8 @@ class Engine:
         if not self._holdings.shards:
             await asyncio.sleep(PATIENCE_MS / 1000)
             return []
+        requests = self._setting.topics.requests
+        self._reader.leave((requests, shard) for shard in self._holdings.crowded)
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
 
     def _patience_ms(self) -> int:
@@ -211,6 +214,7 @@ class Engine:
         """Ask the log, once for all, what this turn's messages need and memory lacks."""
         starts: set[tuple[str, str]] = set()
         doubts: set[str] = set()
+        orders: set[str] = set()
         for record in received:
             try:
                 message = unseal(record.headers, record.value).message
@@ -222,11 +226,19 @@ class Engine:
                     await self._setting.definitions.refresh(self._log)
             elif isinstance(message, Inquired) and message.gid not in self._holdings.live:
                 doubts.add(message.gid)
+            elif isinstance(message, Order) and message.gid not in self._holdings.live:
+                orders.add(message.gid)
         known = Known()
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
             known.decisions = await self._log.decisions(doubts)
+        if orders:
+            # What is to be brought back may have been let go of a moment ago.
+            await self._settle()
+            entries = await self._log.records(orders)
+            known.records = {g: list(log) for g, log in groupby(entries, key=lambda e: e.gid)}
+            await self._setting.definitions.refresh(self._log)
         return known
 
     # ── shards come and go ───────────────────────────────────────────────────
@@ -268,10 +280,8 @@ class Engine:
         self._holdings.drop([p.shard for p in positions])
         ends = await self._readable(positions)
         for position in positions:
-            requests, replies = self._places(position.shard)
-            self._holdings.shards[position.shard] = Shard(
-                *position, requests_target=ends[requests], replies_target=ends[replies]
-            )
+            _, replies = self._places(position.shard)
+            self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
         await self._load([p.shard for p in positions])
         self._assigned = False
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
@@ -288,14 +298,7 @@ class Engine:
             assert definition is not None, f"{gid}: its definition {begun.definition} is gone"
             state = machine.recover(gid, definition, log)
             shard = int(gid.split(".")[3])
-            live = Live(
-                gid,
-                shard,
-                state,
-                input_hash(begun.input),
-                log[-1].seq + 1,
-                machine.summary(state),
-            )
+            live = recalled(gid, shard, state, log)
             self._holdings.hold(live)
             self._resumed.append(live)
 

@@ -8,7 +8,7 @@ makes no sense, is buried with its reason and blocks nobody.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from msgspec import structs
 
 from coordinator.core import machine
 from coordinator.core.events import Event, Published
-from coordinator.core.records import Begun, Decision, Entry
+from coordinator.core.machine import State
+from coordinator.core.records import Begun, Decision, Entry, Ordered
 from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
@@ -38,6 +39,7 @@ from wire.messages import (
     Execute,
     Executed,
     Inquired,
+    Order,
     Prepare,
     Result,
     Settled,
@@ -78,6 +80,7 @@ class Known:
         default_factory=dict[tuple[str, str], KnownStart]
     )
     decisions: Mapping[str, Decision | None] = field(default_factory=dict[str, Decision | None])
+    records: Mapping[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
 
 
 class Turn:
@@ -88,6 +91,7 @@ class Turn:
         self._holdings = holdings
         self._known = known
         self._now_us = now_us
+        self._let_go: dict[str, Live] = {}
         self.work = Work()
 
     # ── what comes in ────────────────────────────────────────────────────────
@@ -202,23 +206,60 @@ class Turn:
         record = self._seal(Send(None, message, begin.key), None)
         self.work.outgoing.append(Outgoing(shard.id, record))
 
+    # ── orders ───────────────────────────────────────────────────────────────
+
+    def _order(self, shard: Shard, order: Order) -> None:
+        """Do what a person says, or write down why not. The same order is obeyed once."""
+        self._refuse_strangers(shard, order.gid)
+        live = self._holdings.live.get(order.gid)
+        if live is None:
+            live = self._let_go.get(order.gid) or self._recall(shard, order.gid)
+            self._holdings.hold(live)
+        if order.id in live.orders:
+            step: Transition[Any] = Transition(live.state)
+        else:
+            live.orders.add(order.id)
+            step = machine.obey(live.state, order, self._now_us)
+        self._apply(live, step)
+
+    def _recall(self, shard: Shard, gid: str) -> Live:
+        """Bring back a transaction that needed no owner any more."""
+        entries = self._known.records.get(gid)
+        if not entries:
+            raise Nonsense(f"the log has no transaction {gid}")
+        begun = entries[0].record
+        assert isinstance(begun, Begun), f"{gid}: the log does not begin with its beginning"
+        definition = self._setting.definitions.by_hash(begun.definition)
+        if definition is None:
+            raise Nonsense(f"{gid}: its definition {begun.definition} is gone")
+        live = recalled(gid, shard.id, machine.recover(gid, definition, entries), entries)
+        live.state = machine.told(live.state)
+        live.summary = machine.summary(live.state)
+        return live
+
     # ── replies ──────────────────────────────────────────────────────────────
 
     def _reply(self, shard: Shard, message: AnyMessage) -> None:
+        if isinstance(message, Order):
+            self._order(shard, message)
+            return
         if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
             raise Nonsense(f"a {type(message).__name__} is no reply")
-        name = gids.parse(message.gid)
-        if name is None or name.cluster != self._setting.facts.name:
-            raise Nonsense(f"{message.gid!r} is no transaction of this cluster")
-        if name.shard != shard.id:
-            raise Nonsense(f"{message.gid} belongs to partition {name.shard}, not {shard.id}")
+        self._refuse_strangers(shard, message.gid)
         live = self._holdings.live.get(message.gid)
         if live is not None:
             self._react(live, message)
         elif isinstance(message, Inquired):
-            self._answer_from_log(shard, message, name.generation)
+            self._answer_from_log(shard, message)
 
-    def _answer_from_log(self, shard: Shard, inquired: Inquired, generation: int) -> None:
+    def _refuse_strangers(self, shard: Shard, gid: str) -> None:
+        name = gids.parse(gid)
+        if name is None or name.cluster != self._setting.facts.name:
+            raise Nonsense(f"{gid!r} is no transaction of this cluster")
+        if name.shard != shard.id:
+            raise Nonsense(f"{gid} belongs to partition {name.shard}, not {shard.id}")
+
+    def _answer_from_log(self, shard: Shard, inquired: Inquired) -> None:
         """Answer a branch in doubt of a transaction that has ended, or never was.
 
         Begin and decision are durable before anything is sent, so a name that
@@ -227,8 +268,9 @@ class Turn:
         """
         if not self._setting.definitions.names_participant(inquired.participant):
             raise Nonsense(f"no definition knows a participant {inquired.participant!r}")
-        known = self._known.decisions
-        if inquired.gid not in known and generation != self._setting.facts.generation:
+        known, name = self._known.decisions, gids.parse(inquired.gid)
+        assert name is not None, "strangers are refused before"
+        if inquired.gid not in known and name.generation != self._setting.facts.generation:
             logger.warning("in_doubt_of_another_generation", gid=inquired.gid)
             return
         decision = known.get(inquired.gid, Decision.ABORT)
@@ -255,6 +297,7 @@ class Turn:
             self._holdings.set_timer(live)
         else:
             self._holdings.forget(live)
+            self._let_go[live.gid] = live
 
     def _note(self, live: Live, step: Transition[Any]) -> None:
         before = live.state if live.next_seq else None
@@ -345,6 +388,21 @@ class Turn:
                 headers=received.headers,
             )
         )
+
+
+def recalled(gid: str, shard: int, state: State, entries: Sequence[Entry]) -> Live:
+    """Hold a transaction that was read from the log."""
+    begun = state.begun
+    ordered = {e.record.id for e in entries if isinstance(e.record, Ordered)}
+    return Live(
+        gid,
+        shard,
+        state,
+        input_hash(begun.input),
+        entries[-1].seq + 1,
+        machine.summary(state),
+        orders=ordered,
+    )
 
 
 def too_large(message: AnyMessage, size: int) -> Event | None:

@@ -59,7 +59,10 @@ def run(
         bool, typer.Option("--no-migrate", help="Create nothing; fail if tables are missing.")
     ] = False,
 ) -> None:
-    """Serve participants until Ctrl-C."""
+    """Serve participants until Ctrl-C.
+
+    Example: twofold participants run shop.stock shop.payments
+    """
     found = _load(modules)
     _settings(postgres)
     try:
@@ -70,7 +73,10 @@ def run(
 
 @app.command()
 def migrate(modules: Modules, postgres: Dsn = None) -> None:
-    """Create the tables that participants need, and run their own set-up."""
+    """Create the tables that participants need, and run their own set-up.
+
+    Example: twofold participants migrate shop.stock
+    """
     found = _load(modules)
     try:
         asyncio.run(Worker(found, _settings(postgres)).migrate())
@@ -82,7 +88,10 @@ def migrate(modules: Modules, postgres: Dsn = None) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the SQL of the tables that every participant's database needs."""
+    """Print the SQL of the tables that every participant's database needs.
+
+    Example: twofold participants schema | psql stock
+    """
     typer.echo(schema_sql(), nl=False)
 
 
@@ -115,4 +124,4 @@ def _load(modules: list[str]) -> list[Participant]:
 
 def _fail(why: str) -> NoReturn:
     typer.secho(f"error: {why}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(1)
+    raise typer.Exit(3)  # as everywhere: it could not be tried

@@ -29,6 +29,7 @@ _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
 _OTHER_BASE: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )
@@ -130,6 +131,8 @@ class Source:
                 self._fail("alias", "anchors are not allowed: write it out", *place)
             elif str(getattr(event, "tag", None) or "") not in ("", "!"):
                 self._fail("tag", "tags are not allowed", *place)
+            elif _HALF.search(str(getattr(event, "value", ""))):
+                self._fail("encoding", "half a surrogate pair is no character", *place)
 
     def _fail(self, code: str, message: str, line: int = 1, column: int = 1, hint: str = "") -> Any:
         raise DefinitionInvalid([self._at(code, message, hint, line, column)])

@@ -32,6 +32,7 @@ from wire.messages import (
     Execute,
     Executed,
     Inquired,
+    Order,
     Outcome,
     Prepare,
     Rollback,
@@ -49,6 +50,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.begin.v1": Begin,
+    "twofold.order.v1": Order,
     "twofold.prepare.v1": Prepare,
     "twofold.commit.v1": Commit,
     "twofold.rollback.v1": Rollback,
@@ -95,6 +97,8 @@ def identity(message: AnyMessage) -> str:
     match message:
         case Begin():
             return f"{message.definition}/{message.key}"
+        case Order():
+            return f"{message.gid}/{message.id}"
         case Prepare() | Commit() | Rollback() | Inquired():
             return f"{message.gid}/{message.branch}"
         case Voted():

@@ -5,6 +5,7 @@ Five families, each with one direction:
     request    a client or trigger  → coordinator    Begin
     command    coordinator          → participant    Prepare Commit Rollback Execute Compensate
     reply      participant          → coordinator    Voted Settled Executed Compensated Inquired
+               a person             → coordinator    Order
     outcome    coordinator          → anyone         Outcome
 
 Each may arrive twice, late, or out of order: the receiver's tables say what
@@ -56,6 +57,17 @@ class Result(StrEnum):
     FAILED = "failed"  # a technical fault: it was not done, a retry may help
 
 
+class Action(StrEnum):
+    """What a person can order."""
+
+    RETRY = "retry"  # go on where it was parked, with all attempts anew
+    SKIP = "skip"  # go on as if the step that it is parked for were done, or undone
+    COMPENSATE = "compensate"  # go back, even past the pivot
+    ABORT = "abort"  # do not go on with what is not decided yet
+    COMMIT = "commit"  # end it: whatever it waits for has been done
+    ROLLBACK = "rollback"  # end it: nothing of what it waits for has been done
+
+
 class Begin(Message, frozen=True, kw_only=True):
     """Start a transaction of a published definition.
 
@@ -66,6 +78,23 @@ class Begin(Message, frozen=True, kw_only=True):
     definition: str
     key: str
     input: dict[str, Json]
+
+
+class Order(Message, frozen=True, kw_only=True):
+    """A person's order about a transaction.
+
+    It is carried out or refused, and either is written to the transaction's
+    log with who said it and why. ``id`` names the order: the same one twice
+    is carried out once.
+    """
+
+    gid: str
+    id: str
+    action: Action
+    actor: str
+    reason: str
+    step: str = ""
+    data: Json = None
 
 
 class Prepare(Message, frozen=True, kw_only=True):
@@ -193,4 +222,4 @@ class Outcome(Message, frozen=True, kw_only=True):
 
 Command: TypeAlias = Prepare | Commit | Rollback | Execute | Compensate
 Reply: TypeAlias = Voted | Settled | Executed | Compensated | Inquired
-AnyMessage: TypeAlias = Begin | Command | Reply | Outcome
+AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome

@@ -50,7 +50,7 @@ def dev(
             say("stopping")
     except StackError as error:
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-        raise typer.Exit(1) from error
+        raise typer.Exit(3) from error
 
 
 def exports(stack: LocalStack, jaeger: Jaeger | None) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from coordinator.cli import commands
+from coordinator.cli import commands, order_commands
 from coordinator.cli.errors import TROUBLE, Trouble, explain, missing_module
 
 GROUP: Final = "twofold.commands"
@@ -83,7 +83,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done · 1 the answer is no · 2 usage · 3 something is not reachable,"
     " not ready, or not readable.",
 )
-for command in commands.ALL:
+for command in (*commands.ALL, *order_commands.ALL):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -22,6 +22,7 @@ from coordinator.core.records import (
     Decision,
     Ended,
     Hazard,
+    Ordered,
     Outcome,
     Parked,
     StepDeferred,
@@ -105,12 +106,20 @@ def sentence(record: AnyRecord, at_us: int) -> str:
         case Parked():
             kind = "" if record.outcome is Outcome.PARKED else f" as {record.outcome}"
             return f"parked for a person{kind}: {record.reason}"
+        case Ordered():
+            return _ordered(record)
         case Closed():
             return f"the outcome stands: {record.outcome}{_because(record.reason)}"
         case Ended():
             return "ended: the outcome is told"
         case _:
             return _of_a_step(record, at_us)
+
+
+def _ordered(order: Ordered) -> str:
+    what = f"{order.action} {order.step}".strip()
+    said = f"{order.actor} ordered: {what}{_because(order.reason)}"
+    return f"{said}; refused: {order.refused}" if order.refused else said
 
 
 def _of_a_step(

@@ -105,10 +105,11 @@ def _attempt_failed(
     undo = saga.definition.steps[event.step].undo
     assert undo is not None, f"{event.step} has no undo and is not being undone"
     record = UndoFailed(step=event.step, attempt=event.attempt, why=why, reason=reason)
-    if event.attempt >= undo.retry.attempts:
+    tried = event.attempt - saga.steps[event.step].spent
+    if tried >= undo.retry.attempts:
         return _stick(Transition(saga), record, now_us)
     jitter = fraction(saga.gid, event.step, "undo", event.attempt)
-    retry_at_us = now_us + undo.retry.pause_us(event.attempt, jitter)
+    retry_at_us = now_us + undo.retry.pause_us(tried, jitter)
     return Transition(saga).remember(structs.replace(record, retry_at_us=retry_at_us), now_us)
 
 

@@ -13,10 +13,12 @@ from typing import TypeAlias
 import msgspec
 
 from wire.messages import (
+    Action,
     Compensated,
     End,
     Executed,
     Inquired,
+    Order,
     Reply,
     Result,
     Settled,
@@ -47,7 +49,7 @@ class UndoSilent(msgspec.Struct, frozen=True):
     attempt: int
 
 
-Event: TypeAlias = Reply | Published | DeadlinePassed | StepSilent | UndoSilent
+Event: TypeAlias = Reply | Order | Published | DeadlinePassed | StepSilent | UndoSilent
 
 
 class Kind(StrEnum):
@@ -74,6 +76,12 @@ class Kind(StrEnum):
     UNDO_SILENT = "undo silent"
     DEADLINE_PASSED = "deadline passed"
     PUBLISHED = "published"
+    ORDER_RETRY = "order: retry"
+    ORDER_SKIP = "order: skip"
+    ORDER_COMPENSATE = "order: compensate"
+    ORDER_ABORT = "order: abort"
+    ORDER_COMMIT = "order: commit"
+    ORDER_ROLLBACK = "order: rollback"
 
 
 _VOTES = {
@@ -100,6 +108,21 @@ _UNDO_RESULTS = {
     Result.BUSY: Kind.UNDO_BUSY,
     Result.FAILED: Kind.UNDO_FAILED,
 }
+_ORDERS = {
+    Action.RETRY: Kind.ORDER_RETRY,
+    Action.SKIP: Kind.ORDER_SKIP,
+    Action.COMPENSATE: Kind.ORDER_COMPENSATE,
+    Action.ABORT: Kind.ORDER_ABORT,
+    Action.COMMIT: Kind.ORDER_COMMIT,
+    Action.ROLLBACK: Kind.ORDER_ROLLBACK,
+}
+_PLAIN: dict[type[Event], Kind] = {
+    Inquired: Kind.INQUIRED,
+    StepSilent: Kind.STEP_SILENT,
+    UndoSilent: Kind.UNDO_SILENT,
+    DeadlinePassed: Kind.DEADLINE_PASSED,
+    Published: Kind.PUBLISHED,
+}
 
 
 def kind(event: Event) -> Kind:
@@ -113,13 +136,7 @@ def kind(event: Event) -> Kind:
             return _RESULTS[event.result]
         case Compensated():
             return _UNDO_RESULTS[event.result]
-        case Inquired():
-            return Kind.INQUIRED
-        case StepSilent():
-            return Kind.STEP_SILENT
-        case UndoSilent():
-            return Kind.UNDO_SILENT
-        case DeadlinePassed():
-            return Kind.DEADLINE_PASSED
-        case Published():
-            return Kind.PUBLISHED
+        case Order():
+            return _ORDERS[event.action]
+        case _:
+            return _PLAIN[type(event)]

@@ -2,6 +2,7 @@
 
     begin     a start, accepted                → its first transition
     react     an event                         → a transition
+    obey      a person's order                 → a transition, which says what became of it
     wake      time has passed                  → a transition with all that is due
     recover   the log                          → the state it says
     resume    a recovered state                → a transition with all that is outstanding
@@ -12,16 +13,17 @@ A transition holds records to persist and then messages to send, in this order.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from coordinator.core import saga, two_phase
+from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table
 from coordinator.core.events import Event, kind
 from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Rules, Summary, Transition
 from coordinator.core.two_phase import TwoPhase
 from sagas.model import AnyDefinition, Saga
-from wire.messages import Inquired, Settled, Voted
+from wire.messages import Inquired, Order, Settled, Voted
 
 State: TypeAlias = TwoPhase | SagaState
 
@@ -38,8 +40,7 @@ def begin(gid: str, definition: AnyDefinition, begun: Begun, now_us: int) -> Tra
 def react(state: State, event: Event, now_us: int) -> Transition[Any]:
     """Apply the table's rule for this event, then send what the new state calls for."""
     machine: Any = _machine(state)
-    rules: Rules = machine.RULES
-    rule = rules.get((state.phase, kind(event)))
+    rule = _rules(state).get((state.phase, kind(event)))
     if rule is None:
         return Transition(state, dropped=f"{kind(event)} means nothing to a {_kind(state)}")
     if isinstance(event, Voted | Settled | Inquired) and not _has_branch(state, event.branch):
@@ -50,12 +51,18 @@ def react(state: State, event: Event, now_us: int) -> Transition[Any]:
     return step if step.dropped else machine.dispatch(step, now_us)
 
 
+def obey(state: State, order: Order, now_us: int) -> Transition[Any]:
+    """Carry out an order, or refuse it: either is written down."""
+    step = react(state, order, now_us)
+    return orders.obeyed(state, order, now_us, step.dropped) if step.dropped else step
+
+
 def wake(state: State, now_us: int) -> Transition[Any]:
     """Apply all that time has brought, then send what is due and not yet asked."""
     machine: Any = _machine(state)
     step: Transition[Any] = Transition(state)
     for event in tuple(machine.due(state, now_us)):
-        rule = machine.RULES[step.state.phase, kind(event)]
+        rule = _rules(state)[step.state.phase, kind(event)]
         if rule.act is not None:
             brought = rule.act(step.state, event, now_us)
             step = Transition(brought.state, (*step.records, *brought.records))
@@ -86,6 +93,11 @@ def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> St
     return state
 
 
+def told(state: State) -> State:
+    """Return the state of a transaction whose outcome is known to be told."""
+    return replace(state, told=True)
+
+
 def wake_at_us(state: State) -> int | None:
     """Tell when `wake` has something to do, if nothing happens before."""
     machine: Any = _machine(state)
@@ -106,6 +118,10 @@ def _born(gid: str, definition: AnyDefinition, begun: Begun, at_us: int) -> Stat
 
 def _machine(state: State) -> Any:
     return saga if isinstance(state, SagaState) else two_phase
+
+
+def _rules(state: State) -> Rules:
+    return saga_table.RULES if isinstance(state, SagaState) else two_phase_table.RULES
 
 
 def _kind(state: State) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from wire.messages import End, Json
+from wire.messages import Action, End, Json
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -154,6 +154,17 @@ class Parked(Record, frozen=True, kw_only=True, tag="parked"):
     outcome: Outcome = Outcome.PARKED
 
 
+class Ordered(Record, frozen=True, kw_only=True, tag="ordered"):
+    """A person's order: who, what and why. If ``refused`` says why not, nothing else came of it."""
+
+    id: str
+    action: Action
+    actor: str
+    reason: str
+    step: str = ""
+    refused: str = ""
+
+
 class Closed(Record, frozen=True, kw_only=True, tag="closed"):
     """The outcome of a saga stands; it is yet to be told."""
 
@@ -179,6 +190,7 @@ AnyRecord: TypeAlias = (
     | StepUndone
     | UndoFailed
     | Parked
+    | Ordered
     | Closed
     | Ended
 )

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import structs
 
 from coordinator.core import compensation
-from coordinator.core.events import DeadlinePassed, Event, Kind, Published, StepSilent, UndoSilent
+from coordinator.core.events import DeadlinePassed, Event, Published, StepSilent, UndoSilent
 from coordinator.core.records import (
     AttemptFailed,
     Closed,
@@ -36,10 +36,7 @@ from coordinator.core.transition import (
     Status,
     Summary,
     Transition,
-    drop,
     fraction,
-    on,
-    table,
 )
 from sagas.model import EvaluationFailed, Step
 from wire.messages import Execute, Executed, Json
@@ -54,11 +51,15 @@ RESEND_TOLD_US: Final = 30_000_000
 
 
 def step_done(saga: SagaState, event: Executed, now_us: int) -> Move:
-    """Keep the result; close once all steps are done."""
+    """Keep the result."""
     if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
         return stale
     done = StepDone(step=event.step, attempt=event.attempt, data=event.data)
-    move = Transition(saga).remember(done, now_us)
+    return close_if_done(Transition(saga).remember(done, now_us), now_us)
+
+
+def close_if_done(move: Move, now_us: int) -> Move:
+    """Close once all steps are done."""
     if any(state.phase is not StepPhase.DONE for state in move.state.steps.values()):
         return move
     output, complaint = _output(move.state)
@@ -119,8 +120,9 @@ def _attempt_failed(
         return stale
     step = saga.definition.steps[event.step]
     failed = AttemptFailed(step=step.name, attempt=event.attempt, why=why, reason=reason)
-    if event.attempt < step.retry.attempts:
-        pause = step.retry.pause_us(event.attempt, fraction(saga.gid, step.name, event.attempt))
+    tried = event.attempt - saga.steps[step.name].spent
+    if tried < step.retry.attempts:
+        pause = step.retry.pause_us(tried, fraction(saga.gid, step.name, event.attempt))
         retried = structs.replace(failed, retry_at_us=now_us + pause)
         return Transition(saga).remember(retried, now_us)
     move = Transition(saga).remember(failed, now_us)
@@ -330,38 +332,3 @@ def _output(saga: SagaState) -> tuple[Json, str]:
         return saga.definition.output(scope(saga)), ""
     except EvaluationFailed as error:
         return None, f"output: {error}"
-
-
-# ── the table ────────────────────────────────────────────────────────────────
-
-_STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
-_UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
-KINDS: Final = (*_STEP, *_UNDO, Kind.DEADLINE_PASSED, Kind.PUBLISHED)
-_P = Phase
-
-RULES: Final = table(
-    Phase,
-    KINDS,
-    on(_P.RUNNING, Kind.STEP_DONE, step_done, "its result is kept; what needed it may start"),
-    on(_P.RUNNING, Kind.STEP_REFUSED, step_refused, "a business no: back, or past the pivot, park"),
-    on(_P.RUNNING, Kind.STEP_BUSY, step_busy, "asked again later; costs no attempt"),
-    on(_P.RUNNING, Kind.STEP_FAILED, step_failed, "tried again while attempts are left"),
-    on(_P.RUNNING, Kind.STEP_SILENT, step_silent, "unknown: tried again while attempts are left"),
-    on(_P.RUNNING, Kind.DEADLINE_PASSED, deadline_passed, "back, or past the pivot, park"),
-    drop(_P.RUNNING, _UNDO, "nothing is being undone"),
-    drop(_P.RUNNING, Kind.PUBLISHED, "there is no outcome yet"),
-    on(_P.COMPENSATING, Kind.UNDO_DONE, compensation.undone, "what it was built on may follow"),
-    on(_P.COMPENSATING, Kind.UNDO_FAILED, compensation.failed, "tried again, then parked"),
-    on(_P.COMPENSATING, Kind.UNDO_BUSY, compensation.failed, "no deadline here: it costs one"),
-    on(_P.COMPENSATING, Kind.UNDO_SILENT, compensation.silent, "tried again, then parked"),
-    on(_P.COMPENSATING, Kind.UNDO_REFUSED, compensation.refused, "an undo has no no: parked"),
-    drop(_P.COMPENSATING, _STEP, "late: its undo is on the way and finds what is there"),
-    drop(_P.COMPENSATING, Kind.DEADLINE_PASSED, "going back has no deadline"),
-    drop(_P.COMPENSATING, Kind.PUBLISHED, "there is no outcome yet"),
-    on(_P.CLOSED, Kind.PUBLISHED, outcome_told, "everyone knows: the end"),
-    on(_P.PARKED, Kind.PUBLISHED, parking_told, "everyone knows that it waits"),
-    drop(_P.ENDED, Kind.PUBLISHED, "told already"),
-    drop((_P.CLOSED, _P.ENDED), (*_STEP, *_UNDO), "repeated: the outcome stands"),
-    drop(_P.PARKED, (*_STEP, *_UNDO), "a person decides; the participant remembers its answer"),
-    drop((_P.CLOSED, _P.PARKED, _P.ENDED), Kind.DEADLINE_PASSED, "the outcome stands"),
-)

@@ -17,6 +17,7 @@ from coordinator.core.records import (
     Closed,
     CompensationBegan,
     Ended,
+    Ordered,
     Outcome,
     Parked,
     StepDeferred,
@@ -26,7 +27,7 @@ from coordinator.core.records import (
     UndoFailed,
 )
 from sagas.model import Saga, Step
-from wire.messages import Json
+from wire.messages import Action, Json
 
 
 class Phase(StrEnum):
@@ -56,12 +57,16 @@ class StepPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """One step: the attempt it is at, since when, and what it returned."""
+    """One step: the attempt it is at, since when, and what it returned.
+
+    ``spent`` are the attempts from before a person ordered to try again.
+    """
 
     phase: StepPhase = StepPhase.WAITING
     attempt: int = 0
     since_us: int = 0
     deferrals: int = 0
+    spent: int = 0
     data: Json = None
     reason: str = ""
 
@@ -86,6 +91,10 @@ class SagaState:
     outcome: Outcome | None = None
     output: Json = None
     reason: str = ""
+    before: SagaState | None = None
+    """What it was when it was parked."""
+    clock_us: int = 0
+    """From when its deadline counts: its beginning, or a person's order to go on."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked], compare=False)
     """For each step, what this owner last sent."""
@@ -100,11 +109,11 @@ class SagaState:
             name: StepState() if step.needs else StepState(StepPhase.RUNNING, 1, at_us)
             for name, step in definition.steps.items()
         }
-        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps)
+        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps, clock_us=at_us)
 
     @property
     def deadline_us(self) -> int:
-        return self.began_us + self.definition.deadline_us
+        return self.clock_us + self.definition.deadline_us
 
     @property
     def past_pivot(self) -> bool:
@@ -138,9 +147,19 @@ class SagaState:
                 return self._turned_back(record, at_us)
             case StepUndone():
                 return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
+            case Ordered():
+                return self._ordered(record, at_us)
+            case Parked() | Closed() | Ended():
+                return self._over(record)
+            case _:
+                raise AssertionError(f"{self.gid}: {record!r} is no fact of a saga")
+
+    def _over(self, record: Parked | Closed | Ended) -> SagaState:
+        match record:
             case Parked():
                 return replace(
                     self,
+                    before=self,
                     phase=Phase.PARKED,
                     outcome=record.outcome,
                     reason=record.reason,
@@ -157,8 +176,6 @@ class SagaState:
                 )
             case Ended():
                 return replace(self, phase=Phase.ENDED)
-            case _:
-                raise AssertionError(f"{self.gid}: {record!r} is no fact of a saga")
 
     def _set(self, step: str, **changes: Any) -> SagaState:
         return replace(self, steps={**self.steps, step: replace(self.steps[step], **changes)})
@@ -202,8 +219,31 @@ class SagaState:
         for step, state in self.in_phase(StepPhase.TO_UNDO):
             if step.name not in pending:
                 steps[step.name] = replace(
-                    state, phase=StepPhase.UNDOING, attempt=1, since_us=at_us, deferrals=0
+                    state, phase=StepPhase.UNDOING, attempt=1, spent=0, since_us=at_us, deferrals=0
                 )
+        return replace(self, steps=steps)
+
+    def _ordered(self, order: Ordered, at_us: int) -> SagaState:
+        """A person has spoken. What is parked is first what it was before."""
+        if order.refused:
+            return self
+        state = replace(self.before or self, asked={}, told=False, tell_at_us=0, clock_us=at_us)
+        return state.anew(at_us) if order.action is Action.RETRY else state
+
+    def anew(self, at_us: int) -> SagaState:
+        """Give what no attempt was left for all its attempts again."""
+        steps = dict(self.steps)
+        back = self.phase is Phase.COMPENSATING
+        given_up = (StepPhase.STUCK,) if back else (StepPhase.EXHAUSTED, StepPhase.REFUSED)
+        for step, state in self.in_phase(*given_up):
+            steps[step.name] = replace(
+                state,
+                phase=StepPhase.UNDOING if back else StepPhase.RUNNING,
+                attempt=state.attempt + 1,
+                spent=state.attempt,
+                since_us=at_us,
+                deferrals=0,
+            )
         return replace(self, steps=steps)
 
     def _below_what_stands(self) -> set[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from coordinator.core.events import DeadlinePassed, Event, Kind, Published
+from coordinator.core.events import DeadlinePassed, Event, Published
 from coordinator.core.records import (
     Decided,
     Decision,
@@ -29,10 +29,7 @@ from coordinator.core.transition import (
     Status,
     Summary,
     Transition,
-    drop,
     fraction,
-    on,
-    table,
 )
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from sagas.model import EvaluationFailed
@@ -59,13 +56,15 @@ def count_vote(txn: TwoPhase, event: Voted, now_us: int) -> Step:
     )
     if txn.waiting_for:
         return Transition(txn)
-    return decide(txn, Decision.COMMIT, "", now_us)
+    return decide(Transition(txn), Decision.COMMIT, "", now_us)
 
 
 def vote_against(txn: TwoPhase, event: Voted, now_us: int) -> Step:
     """One no is final, so the other branches are told at once."""
     txn = replace(txn, votes={**txn.votes, event.branch: event.vote})
-    return decide(txn, Decision.ABORT, f"{event.branch}: {event.reason or 'voted no'}", now_us)
+    return decide(
+        Transition(txn), Decision.ABORT, f"{event.branch}: {event.reason or 'voted no'}", now_us
+    )
 
 
 def vote_later(txn: TwoPhase, event: Voted, now_us: int) -> Step:
@@ -75,7 +74,9 @@ def vote_later(txn: TwoPhase, event: Voted, now_us: int) -> Step:
 
 def give_up(txn: TwoPhase, _event: DeadlinePassed, now_us: int) -> Step:
     """Silence is an abort vote: nobody has been told to commit."""
-    return decide(txn, Decision.ABORT, f"no vote in time from {_names(txn.waiting_for)}", now_us)
+    return decide(
+        Transition(txn), Decision.ABORT, f"no vote in time from {_names(txn.waiting_for)}", now_us
+    )
 
 
 def withdraw(txn: TwoPhase, _event: DeadlinePassed, now_us: int) -> Step:
@@ -84,15 +85,16 @@ def withdraw(txn: TwoPhase, _event: DeadlinePassed, now_us: int) -> Step:
     return Transition(txn).remember(Withdrawn(reason=reason), now_us)
 
 
-def decide(txn: TwoPhase, decision: Decision, reason: str, now_us: int) -> Step:
+def decide(step: Step, decision: Decision, reason: str, now_us: int) -> Step:
     """Write the decision, and who must hear of it: whoever may hold something prepared."""
+    txn = step.state
     free = {Vote.ABORT, Vote.READ_ONLY, Vote.COMMITTED}
     awaited = tuple(b for b in txn.definition.branches if txn.votes.get(b) not in free)
     output, complaint = None, ""
     if decision is Decision.COMMIT:
         output, complaint = _output(txn)
     record = Decided(decision=decision, awaited=awaited, reason=reason or complaint, output=output)
-    return Transition(txn).remember(record, now_us)
+    return step.remember(record, now_us)
 
 
 # ── one phase ────────────────────────────────────────────────────────────────
@@ -106,13 +108,13 @@ def learn_commit(txn: TwoPhase, event: Voted | Settled, now_us: int) -> Step:
         votes={event.branch: Vote.COMMITTED},
         results={event.branch: data},
     )
-    return decide(txn, Decision.COMMIT, "", now_us)
+    return decide(Transition(txn), Decision.COMMIT, "", now_us)
 
 
 def learn_abort(txn: TwoPhase, event: Voted | Settled, now_us: int) -> Step:
     """The lone branch has not committed, and now cannot."""
     txn = replace(txn, votes={event.branch: Vote.ABORT})
-    return decide(txn, Decision.ABORT, event.reason or txn.reason, now_us)
+    return decide(Transition(txn), Decision.ABORT, event.reason or txn.reason, now_us)
 
 
 def learn_nothing(txn: TwoPhase, event: Settled, now_us: int) -> Step:
@@ -348,63 +350,3 @@ def _output(txn: TwoPhase) -> tuple[Json, str]:
 
 def _names(branches: tuple[str, ...]) -> str:
     return ", ".join(branches)
-
-
-# ── the table ────────────────────────────────────────────────────────────────
-
-_VOTES = (Kind.VOTED_COMMIT, Kind.VOTED_ABORT, Kind.VOTED_READ_ONLY, Kind.VOTED_COMMITTED)
-_ALL_VOTES = (*_VOTES, Kind.VOTED_BUSY)
-_SETTLED = (Kind.SETTLED_COMMITTED, Kind.SETTLED_ROLLED_BACK, Kind.SETTLED_HAZARD)
-KINDS: Final = (*_ALL_VOTES, *_SETTLED, Kind.INQUIRED, Kind.DEADLINE_PASSED, Kind.PUBLISHED)
-_P = Phase
-
-RULES: Final = table(
-    Phase,
-    KINDS,
-    on(_P.PREPARING, Kind.VOTED_COMMIT, count_vote, "all yes: commit"),
-    on(_P.PREPARING, Kind.VOTED_READ_ONLY, count_vote, "a yes that needs no second phase"),
-    on(_P.PREPARING, Kind.VOTED_ABORT, vote_against, "one no is final"),
-    on(_P.PREPARING, Kind.VOTED_BUSY, vote_later, "no vote yet: asked again until the deadline"),
-    drop(_P.PREPARING, Kind.VOTED_COMMITTED, "only a lone branch may; the rollback will find out"),
-    drop(_P.PREPARING, _SETTLED, "nobody has told it how to end"),
-    drop(_P.PREPARING, Kind.INQUIRED, "undecided: the branch waits, its yes binds it"),
-    on(_P.PREPARING, Kind.DEADLINE_PASSED, give_up, "silence is an abort vote"),
-    on(_P.DELEGATED, Kind.VOTED_COMMITTED, learn_commit, "the lone branch has decided"),
-    on(_P.DELEGATED, Kind.VOTED_COMMIT, count_vote, "it knows no one-phase commit: two, then"),
-    on(_P.DELEGATED, Kind.VOTED_READ_ONLY, count_vote, "nothing to commit"),
-    on(_P.DELEGATED, Kind.VOTED_ABORT, learn_abort, "the lone branch has decided"),
-    on(_P.DELEGATED, Kind.VOTED_BUSY, vote_later, "no answer yet: asked again until the deadline"),
-    drop(_P.DELEGATED, _SETTLED, "nobody has told it how to end"),
-    drop(_P.DELEGATED, Kind.INQUIRED, "the deadline will withdraw the question"),
-    on(_P.DELEGATED, Kind.DEADLINE_PASSED, withdraw, "it may have committed: ask, never guess"),
-    on(_P.WITHDRAWING, Kind.VOTED_COMMITTED, learn_commit, "its answer was late, and stands"),
-    on(_P.WITHDRAWING, Kind.SETTLED_COMMITTED, learn_commit, "it had committed"),
-    on(_P.WITHDRAWING, Kind.VOTED_READ_ONLY, count_vote, "nothing to commit"),
-    on(_P.WITHDRAWING, Kind.VOTED_ABORT, learn_abort, "it had refused"),
-    on(_P.WITHDRAWING, Kind.SETTLED_ROLLED_BACK, learn_abort, "it had not, and now cannot"),
-    on(_P.WITHDRAWING, Kind.SETTLED_HAZARD, learn_nothing, "a person must look"),
-    drop(_P.WITHDRAWING, (Kind.VOTED_COMMIT, Kind.VOTED_BUSY), "its rollback is on the way"),
-    drop(_P.WITHDRAWING, Kind.INQUIRED, "its rollback is on the way"),
-    on(_P.COMMITTING, Kind.SETTLED_COMMITTED, settle, "ended as decided"),
-    on(_P.COMMITTING, Kind.SETTLED_ROLLED_BACK, settle_otherwise, "against the decision"),
-    on(_P.COMMITTING, Kind.SETTLED_HAZARD, settle_otherwise, "somebody else ended it"),
-    on(_P.ABORTING, Kind.SETTLED_ROLLED_BACK, settle, "ended as decided"),
-    on(_P.ABORTING, Kind.SETTLED_COMMITTED, settle_otherwise, "against the decision"),
-    on(_P.ABORTING, Kind.SETTLED_HAZARD, settle_otherwise, "somebody else ended it"),
-    drop((_P.COMMITTING, _P.ABORTING), _ALL_VOTES, "late or repeated: the decision stands"),
-    on(_P.COMMITTING, Kind.INQUIRED, answer, "told once more"),
-    on(_P.ABORTING, Kind.INQUIRED, answer, "told once more"),
-    on(_P.COMMITTING, Kind.PUBLISHED, outcome_told, "the outcome is told"),
-    on(_P.ABORTING, Kind.PUBLISHED, outcome_told, "the outcome is told"),
-    drop((_P.PREPARING, _P.DELEGATED, _P.WITHDRAWING), Kind.PUBLISHED, "there is no outcome yet"),
-    drop(
-        (_P.WITHDRAWING, _P.COMMITTING, _P.ABORTING, _P.PARKED, _P.ENDED),
-        Kind.DEADLINE_PASSED,
-        "only votes have a deadline",
-    ),
-    on(_P.PARKED, Kind.PUBLISHED, parking_told, "the outcome is told"),
-    drop((_P.PARKED, _P.ENDED), (*_ALL_VOTES, *_SETTLED), "it has ended"),
-    on(_P.PARKED, Kind.INQUIRED, answer_if_decided, "the decision stands, whoever broke it"),
-    on(_P.ENDED, Kind.INQUIRED, answer, "told once more"),
-    drop(_P.ENDED, Kind.PUBLISHED, "it has ended"),
-)

@@ -16,12 +16,13 @@ from coordinator.core.records import (
     Decision,
     Ended,
     Hazard,
+    Ordered,
     Outcome,
     Parked,
     Withdrawn,
 )
 from sagas.model import Atomic
-from wire.messages import End, Json, Vote
+from wire.messages import Action, End, Json, Vote
 
 
 class Phase(StrEnum):
@@ -54,6 +55,10 @@ class TwoPhase:
     hazards: Mapping[str, End] = field(default_factory=dict[str, End])
     outcome: Outcome | None = None
     reason: str = ""
+    before: TwoPhase | None = None
+    """What it was when it was parked."""
+    resolved: bool = False
+    """Whether a person has said how it ended: nobody is waited for any more."""
 
     votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote], compare=False)
     results: Mapping[str, Json] = field(default_factory=dict[str, Json], compare=False)
@@ -91,9 +96,12 @@ class TwoPhase:
                 )
             case Hazard():
                 return replace(self, hazards={**self.hazards, record.branch: record.end})
+            case Ordered():
+                return self._ordered(record)
             case Parked():
                 return replace(
                     self,
+                    before=self,
                     phase=Phase.PARKED,
                     outcome=record.outcome,
                     reason=record.reason,
@@ -105,6 +113,21 @@ class TwoPhase:
             case _:
                 raise AssertionError(f"{self.gid}: {record!r} is no fact of an atomic transaction")
 
+    def _ordered(self, order: Ordered) -> TwoPhase:
+        """A person has spoken. What is parked is first what it was before."""
+        if order.refused:
+            return self
+        ends = {Action.COMMIT: Outcome.COMMITTED, Action.ROLLBACK: Outcome.ABORTED}
+        outcome = ends.get(order.action)
+        if self.before is None:
+            agreed = outcome is not None and outcome is self.outcome
+            return replace(self, asked={}, resolved=agreed)
+        state = replace(self.before, asked={}, settled=frozenset(), hazards={})
+        state = replace(state, told=False, tell_at_us=0)
+        if outcome is None or state.decided is None:
+            return state
+        return replace(state, outcome=outcome, reason=order.reason, resolved=True)
+
     @property
     def deadline_us(self) -> int:
         return self.began_us + self.definition.vote_timeout_us
@@ -112,6 +135,8 @@ class TwoPhase:
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """The branches that must still answer before this phase can end."""
+        if self.resolved:
+            return ()
         match self.phase:
             case Phase.PREPARING | Phase.DELEGATED | Phase.WITHDRAWING:
                 return tuple(b for b in self.definition.branches if b not in self.votes)

@@ -40,7 +40,9 @@ class MemoryLog:
     def __init__(self, facts: ClusterFacts, clock: Callable[[], int]) -> None:
         self._facts = facts
         self._clock = clock
-        self._shards = {n: Position(n, 0, 0, 0) for n in range(facts.shards)}
+        self._shards = {
+            n: Position(n, 0, 0, 0) for n in range(facts.store, facts.shards, facts.stores)
+        }
         self._leases: dict[int, _Lease] = {}
         self._heartbeats: dict[str, int] = {}
         self._rows: dict[str, Row] = {}
@@ -88,6 +90,9 @@ class MemoryLog:
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         wanted = sorted(r.gid for r in self._rows.values() if r.active and r.shard in shards)
         return [entry for gid in wanted for entry in self.entries(gid)]
+
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        return [entry for gid in sorted(set(gids)) for entry in self.entries(gid)]
 
     def entries(self, gid: str) -> Sequence[Entry]:
         """Return what the log has of one transaction."""

@@ -165,9 +165,11 @@ ACTIVE = """
      ORDER BY l.gid, l.seq
 """
 
-HISTORY = """
-    SELECT seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
-      FROM twofold.decision_log WHERE gid = $1 ORDER BY seq
+FACTS = "SELECT name, shards, generation, store, stores FROM twofold.cluster"
+
+RECORDS = """
+    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
+      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
 """
 
 KNOWN_STARTS = """
@@ -270,7 +272,7 @@ class PostgresLog:
             raise unavailable(error) from error
 
     async def facts(self) -> ClusterFacts:
-        rows = await ask(self._pool, "SELECT name, shards, generation FROM twofold.cluster")
+        rows = await ask(self._pool, FACTS)
         if not rows:
             raise LogUnavailable("the log names no cluster: run `twofold migrate`")
         return ClusterFacts(*rows[0])
@@ -310,8 +312,11 @@ class PostgresLog:
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Return all records of one transaction, for whoever watches."""
-        rows = await ask(self._pool, HISTORY, gid)
-        return [Entry(gid, seq, at_us, decode(text)) for seq, at_us, text in rows]
+        return await self.records([gid])
+
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        rows = await ask(self._pool, RECORDS, [gid for gid in gids if storable((gid,))])
+        return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
 
     async def known_starts(
         self, starts: Collection[tuple[str, str]]

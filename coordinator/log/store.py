@@ -142,7 +142,15 @@ class ClusterFacts(NamedTuple):
 
     name: str
     shards: int
+    """Of all stores together."""
     generation: int
+    store: int = 0
+    stores: int = 1
+
+    @property
+    def kept(self) -> int:
+        """How many of the shards this store has: every ``stores``-th, from ``store`` on."""
+        return len(range(self.store, self.shards, self.stores))
 
 
 class DecisionLog(Protocol):
@@ -176,6 +184,10 @@ class DecisionLog(Protocol):
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         """Return the records of all transactions that need an owner, in order of gid and seq."""
+        ...
+
+    async def records(self, gids: Collection[str]) -> Sequence[Entry]:
+        """Return all that is known of these transactions, in order of gid and seq."""
         ...
 
     async def known_starts(

@@ -106,6 +106,21 @@ _ENTRIES = """
 """
 
 
+_ORDERS = """
+    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint, record
+      FROM twofold.decision_log WHERE kind = 'ordered' AND ($2::text IS NULL OR gid = $2)
+     ORDER BY at DESC, gid, seq DESC LIMIT $1
+"""
+
+
+async def list_orders(source: Any, *, gid: str | None = None, limit: int = 50) -> list[Entry]:
+    """Return what people have ordered, the newest first."""
+    if gid is not None and not storable((gid,)):
+        return []
+    rows = await ask(source, _ORDERS, max(0, min(limit, MOST)), gid)
+    return [Entry(found, seq, at_us, decode(text)) for found, seq, at_us, text in rows]
+
+
 async def list_transactions(
     source: Any,
     *,

@@ -21,6 +21,7 @@ REASON: Final = "twofold.reason"
 DECISION: Final = "twofold.decision"
 OUTCOME: Final = "twofold.outcome"
 EPOCH: Final = "twofold.epoch"
+ACTOR: Final = "twofold.actor"
 
 ERROR_TYPE: Final = "error.type"
 MESSAGING_SYSTEM: Final = "messaging.system"

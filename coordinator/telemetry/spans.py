@@ -24,6 +24,7 @@ from coordinator.core.records import (
     Decided,
     Ended,
     Entry,
+    Ordered,
     Outcome,
     Parked,
     StepDone,
@@ -85,7 +86,9 @@ def spans(before: State | None, after: State, entries: Iterable[Entry]) -> Itera
             yield _root(state, entry.at_us)
             continue
         assert state is not None, f"{entry.gid}: a record before the beginning"
-        if isinstance(state, SagaState):
+        if isinstance(entry.record, Ordered):
+            yield _ordered(state, entry.record, entry.at_us)
+        elif isinstance(state, SagaState):
             yield from _saga(state, entry)
         else:
             yield from _two_phase(state, entry)
@@ -224,6 +227,14 @@ def _outcome(state: State, outcome: Outcome, reason: str, at_us: int) -> SpanFac
     said = {a.OUTCOME: str(outcome), **({a.REASON: reason} if reason else {})}
     error = "" if outcome in GOOD else str(outcome)
     return _span(state, label, f"outcome {outcome}", (state.began_us, at_us), said, error=error)
+
+
+def _ordered(state: State, order: Ordered, at_us: int) -> SpanFacts:
+    said = {a.ACTOR: order.actor, a.REASON: order.reason}
+    if order.step:
+        said[a.STEP] = order.step
+    name, times = f"ordered {order.action}", (at_us, at_us + 1)
+    return _span(state, f"ordered/{order.id}", name, times, said, error=order.refused)
 
 
 def _span(

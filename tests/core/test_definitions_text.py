@@ -81,6 +81,11 @@ def test_what_is_not_utf_8_is_told_with_its_place() -> None:
     assert places(text) == [("encoding", 6, 17)]
 
 
+def test_half_a_character_is_refused() -> None:
+    """An escape can say what UTF-8 cannot: no message could be written with it."""
+    assert places(SAGA.replace("{a: 1}", '{a: "\\ud800"}')) == [("encoding", 6, 15)]
+
+
 def test_line_endings_do_not_change_what_a_file_is() -> None:
     """A checkout on Windows is the same definition."""
     definition = load_bytes(SAGA.replace("\n", "\r\n").encode(), "x.yaml")

@@ -33,7 +33,7 @@ input:
   type: object
   required: [how]
 steps:
-  go: {call: clerk.go, undo: clerk.come-back, with: {how: "ok"}}
+  go: {call: clerk.go, undo: clerk.come-back, with: {how: "${ input.how }"}}
   buy: {call: clerk.buy, undo: clerk.return, with: {how: "${ input.how }"}}
 output: {bought: "${ steps.buy.what }"}
 """
@@ -140,9 +140,9 @@ async def lines_until(process: asyncio.subprocess.Process, word: str) -> list[st
     return lines
 
 
-async def play_the_clerk(bootstrap: str) -> None:
+async def play_the_clerk(bootstrap: str, prefix: str = "cli") -> None:
     """Answer commands, except those that are to be met with silence."""
-    reader = GroupReader(bootstrap, ["clerk.commands"], group="cli-clerk")
+    reader = GroupReader(bootstrap, ["clerk.commands"], group=f"{prefix}-clerk")
     producer = Producer(bootstrap)
     await reader.start()
     await producer.start()
@@ -157,7 +157,7 @@ async def play_the_clerk(bootstrap: str) -> None:
                         [
                             seal(
                                 Envelope(reply),
-                                topic="cli.replies",
+                                topic=f"{prefix}.replies",
                                 source="/clerk",
                                 key=reply.gid,
                                 partition=gid.shard,
@@ -172,10 +172,10 @@ async def play_the_clerk(bootstrap: str) -> None:
 def answer(message: AnyMessage) -> Executed | Compensated | None:
     """Do as the input says."""
     match message:
-        case Execute(data={"how": "silent"}):
+        case Execute(step="buy", data={"how": "silent"}):
             return None
         case Execute(gid=gid, step=step, attempt=attempt):
-            refused = message.data["how"] == "refuse"
+            refused = step == "buy" and message.data["how"] in {"refuse", "stuck"}
             return Executed(
                 gid=gid,
                 step=step,
@@ -185,7 +185,9 @@ def answer(message: AnyMessage) -> Executed | Compensated | None:
                 data={"what": "milk"},
             )
         case Compensate(gid=gid, step=step, attempt=attempt):
-            return Compensated(gid=gid, step=step, attempt=attempt, result=Result.DONE)
+            stuck = attempt == 1 and message.data["how"] == "stuck"
+            result = Result.REFUSED if stuck else Result.DONE
+            return Compensated(gid=gid, step=step, attempt=attempt, result=result)
         case _:
             return None
 
@@ -389,6 +391,51 @@ async def test_what_is_not_there_is_a_no(running: Shell, args: list[str]) -> Non
 
     assert (done.code, done.out) == (1, "")
     assert "there is no transaction" in done.err
+
+
+async def test_what_is_parked_goes_on_when_a_person_says_so(running: Shell) -> None:
+    """Each order is told what became of it, and is in the log with its reason."""
+    assert (await running.errand("k-stuck", "stuck", "--wait")).code == 1
+    [parked] = await running.json("list", "--status", "parked")
+    gid = parked["gid"]
+
+    looked = await running.run("retry", "--parked", "--reason", "the way is free")
+    assert (looked.code, looked.out) == (1, "")
+    assert "would retry 1 transactions" in looked.err
+    wrong = await running.run("skip", gid, "--step", "buy", "--reason", "a mistake")
+    assert wrong.code == 1
+    assert "refused: buy is not what it is parked for; go can be skipped" in wrong.out
+    done = await running.run(
+        "retry", "--parked", "--yes", "--reason", "the way is free", "--actor", "ann"
+    )
+    assert done.code == 0
+    assert "done" in done.out
+
+    while (told := await running.json("show", gid))["status"] != "ended":
+        await asyncio.sleep(0.1)
+    assert told["outcome"] == "COMPENSATED"
+    again = await running.run("retry", gid, "--reason", "once more")
+    assert (again.code, "the outcome stands" in again.out) == (1, True)
+    trail = await running.json("orders", gid)
+    assert [(one["action"], "refused" in one) for one in trail] == [
+        ("retry", True),
+        ("retry", False),
+        ("skip", True),
+    ]
+    assert trail[1]["actor"] == "ann"
+    assert trail[1]["reason"] == "the way is free"
+
+
+async def test_what_runs_can_be_aborted(running: Shell) -> None:
+    """It is undone, and its log says who wanted it so."""
+    await running.errand("k-abort", "silent")
+    gid = (await running.json("show", "errand", "k-abort"))["gid"]
+
+    assert (await running.run("abort", gid, "--reason", "a typo", "--actor", "bob")).code == 0
+
+    while (told := await running.json("show", gid))["status"] != "ended":
+        await asyncio.sleep(0.1)
+    assert (told["outcome"], told["reason"]) == ("COMPENSATED", "bob: a typo")
 
 
 async def test_ctrl_c_is_quiet(running: Shell) -> None:

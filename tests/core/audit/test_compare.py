@@ -29,11 +29,12 @@ from tests.core.coordinator.builders import (
     voted,
 )
 from wire.envelope import unseal
-from wire.messages import End, Inquired, Result, Vote
+from wire.messages import Action, End, Inquired, Result, Vote
 from wire.topics import Topics
 
 LATER_US = 1_000 * SECOND
 OTHER = "tf1.test.9.0." + GID[-32:]
+OLDEST_US = log_with(None).oldest_us[0] or 0
 FOREIGN = "tf1.else.1.0." + GID[-32:]
 
 
@@ -216,6 +217,34 @@ def test_a_hazard_that_is_recorded_is_reported_as_parked() -> None:
     assert found(story, database("a"), marked("b", "committed")) == [(Kind.PARKED, "")]
 
 
+def test_what_a_person_has_seen_to_is_taken_for_true() -> None:
+    """A step that was skipped, and a branch that was resolved; but not what is still prepared."""
+    story = Story.begin(saga(step("a"), step("b", "a")))
+    story.hear(executed("a"))
+    story.hear(executed("b", Result.REFUSED))
+    story.hear(compensated("a", Result.REFUSED))
+    story.publish()
+    story.order(Action.SKIP, "a")
+    story.publish()
+    assert found(story, barred("a", "done"), barred("b", "refused")) == []
+    txn = committing()
+    txn.publish()
+    txn.order(Action.COMMIT)
+    assert txn.state.phase == "ended"
+    assert found(txn, database("a"), marked("b", "rolled-back")) == []
+    assert found(txn, held("a"), database("b")) == [(Kind.COMMIT_UNFINISHED, "a")]
+
+
+def test_a_hazard_does_not_hide_what_is_still_prepared() -> None:
+    """Somebody has said that it ended, and it has not."""
+    story = committing()
+    story.publish()
+    story.hear(settled("a", End.HAZARD))
+    story.hear(settled("b", End.COMMITTED))
+    kinds = found(story, held("a"), marked("b", "committed"))
+    assert kinds == [(Kind.COMMIT_UNFINISHED, "a"), (Kind.PARKED, "")]
+
+
 # ── what is prepared, and no branch of ours ──────────────────────────────────
 
 STRAYS = [
@@ -240,9 +269,8 @@ def test_what_is_prepared_and_should_not_be(
 def test_abort_is_presumed_only_as_far_back_as_the_log_reaches() -> None:
     """An empty log knows nothing, and what began before its oldest may be purged."""
     log = replace(log_with(None), now_us=START_US + LATER_US)
-    assert log.oldest_us is not None
-    for oldest_us in (None, log.oldest_us + SECOND):
-        short = replace(log, oldest_us=oldest_us)
+    for oldest_us in (None, OLDEST_US + SECOND):
+        short = replace(log, oldest_us=[oldest_us])
         assert found(short, held("a")) == [(Kind.PREPARED_BEFORE_HORIZON, "a")]
         assert not MEANINGS[Kind.PREPARED_BEFORE_HORIZON].repairable
 
@@ -267,6 +295,17 @@ def test_what_has_ended_while_we_looked_is_not_in_doubt() -> None:
     assert doubts(Facts(log_of(committed()), [both], SECOND)) == []
 
 
+def test_each_store_has_its_own_horizon() -> None:
+    """The transaction's shard is 0, so the first of two stores counts."""
+    log = replace(log_with(None), now_us=START_US + LATER_US)
+    assert found(replace(log, oldest_us=[OLDEST_US, None]), held("a")) == [
+        (Kind.PREPARED_UNKNOWN, "a")
+    ]
+    assert found(replace(log, oldest_us=[None, OLDEST_US]), held("a")) == [
+        (Kind.PREPARED_BEFORE_HORIZON, "a")
+    ]
+
+
 # ── rows ─────────────────────────────────────────────────────────────────────
 
 
@@ -279,8 +318,7 @@ def test_rows_that_no_transaction_accounts_for() -> None:
     assert found(log, marked("a", "rolled-back")) == []
     assert found(log, database("a", barriers={"a": "done"}, gid=FOREIGN)) == []
     assert found(log, database("a", barriers={"a": "done"}, gid="odd")) == [(Kind.ROW_UNKNOWN, "a")]
-    assert log.oldest_us is not None
-    assert found(replace(log, oldest_us=log.oldest_us + SECOND), barred("a", "done")) == []
+    assert found(replace(log, oldest_us=[OLDEST_US + SECOND]), barred("a", "done")) == []
 
 
 def test_rows_in_the_wrong_place() -> None:

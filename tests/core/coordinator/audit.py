@@ -80,8 +80,9 @@ def _saga(story: Story) -> None:
         match send.message:
             case Execute() as ask:
                 assert all(story.at(need) is StepPhase.DONE for need in _needs(story, ask.step))
-                assert ask.attempt <= definition.steps[ask.step].retry.attempts
-                assert ask.attempt == 1 + _failures(story, AttemptFailed, ask.step)
+                tried = ask.attempt - state.steps[ask.step].spent
+                assert tried <= definition.steps[ask.step].retry.attempts
+                assert tried == 1 + _failures(story, AttemptFailed, ask.step)
             case Compensate() as ask:
                 _undo_in_order(story, ask)
             case OutcomeMessage() as told:
@@ -97,8 +98,9 @@ def _undo_in_order(story: Story, ask: Compensate) -> None:
     done = {r.step for r in story.records if isinstance(r, StepDone)}
     assert undo is not None, "an undo that the definition does not have"
     assert pivot is None or pivot.name not in done, "an undo past the pivot"
-    assert ask.attempt <= undo.retry.attempts
-    assert ask.attempt == 1 + _failures(story, UndoFailed, ask.step)
+    tried = ask.attempt - story.saga.steps[ask.step].spent
+    assert tried <= undo.retry.attempts
+    assert tried == 1 + _failures(story, UndoFailed, ask.step)
     asked = _asked(story)
     for above in _built_on(definition, ask.step):
         assert above not in asked or story.at(above) in GONE, f"{ask.step} before {above}"
@@ -120,7 +122,10 @@ def _needs(story: Story, step: str) -> tuple[str, ...]:
 
 
 def _failures(story: Story, kind: type[AttemptFailed | UndoFailed], step: str) -> int:
-    return sum(1 for r in story.records if isinstance(r, kind) and r.step == step)
+    """Count the failed attempts since a person last ordered to try again."""
+    spent = story.saga.steps[step].spent
+    failed = [r for r in story.records if isinstance(r, kind) and r.step == step]
+    return sum(1 for r in failed if r.attempt > spent)
 
 
 def _built_on(definition: Saga, step: str) -> set[str]:

@@ -33,6 +33,7 @@ from sagas.model import (
     Undo,
 )
 from wire.messages import (
+    Action,
     Command,
     Commit,
     Compensate,
@@ -41,6 +42,7 @@ from wire.messages import (
     Execute,
     Executed,
     Inquired,
+    Order,
     Outcome,
     Prepare,
     Result,
@@ -256,6 +258,19 @@ class Story:
 
     def hear(self, event: Event) -> Transition[Any]:
         return self.take(machine.react(self.state, event, self.now_us))
+
+    def order(self, action: Action, step: str = "", *, data: Json = None) -> Transition[Any]:
+        """Let a person order something; each order has a name of its own."""
+        order = Order(
+            gid=self.gid,
+            id=f"order-{len(self.log)}",
+            action=action,
+            actor="ann",
+            reason="seen to",
+            step=step,
+            data=data,
+        )
+        return self.take(machine.obey(self.state, order, self.now_us))
 
     def publish(self) -> Transition[Any]:
         """Let the outcome be acknowledged by its topic."""

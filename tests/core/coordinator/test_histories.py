@@ -30,7 +30,7 @@ from tests.core.coordinator.builders import (
     voted,
 )
 from tests.core.coordinator.simulated import Branches, Workers, World
-from wire.messages import End, Result, Vote
+from wire.messages import Action, End, Result, Vote
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 PROFILE = settings(
@@ -141,6 +141,13 @@ class Life(RuleBasedStateMachine):
     @rule()
     def the_doubtful_ask(self) -> None:
         self.world.flying += self.world.others.inquiries()
+
+    @precondition(lambda self: self.world.story.state.phase == "parked")
+    @rule(action=st.sampled_from([Action.RETRY, Action.RETRY, Action.COMPENSATE, Action.ABORT]))
+    def a_person_orders(self, action: Action) -> None:
+        self.world.story.order(action)
+        self.world.collect()
+        audit.every_turn(self.world)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from coordinator.core import machine, saga, two_phase
+from coordinator.core import machine, saga, saga_table, two_phase, two_phase_table
 from coordinator.core.events import Kind
 from coordinator.core.records import (
     AnyRecord,
@@ -17,6 +17,7 @@ from coordinator.core.records import (
     Decision,
     Ended,
     Hazard,
+    Ordered,
     Outcome,
     Parked,
     StepDeferred,
@@ -45,7 +46,7 @@ from tests.core.coordinator.builders import (
 )
 from tests.core.coordinator.builders import saga as make_saga
 from tests.core.coordinator.builders import step as make_step
-from wire.messages import End, Result, Vote
+from wire.messages import Action, End, Result, Vote
 
 PAIR = atomic("ledger", "stock")
 LINE = make_saga(make_step("a"), make_step("b"), make_step("c", "a", "b"))
@@ -228,12 +229,12 @@ def test_a_fact_of_the_other_machine_is_refused() -> None:
 
 def test_every_kind_has_a_column_somewhere() -> None:
     """An event that no table knows would be lost without a reason."""
-    assert {*two_phase.KINDS, *saga.KINDS} == set(Kind)
+    assert {*two_phase_table.KINDS, *saga_table.KINDS} == set(Kind)
 
 
 def test_every_row_gives_its_reason() -> None:
     """An operator reads it in the log of what was dropped."""
-    for rules in (two_phase.RULES, saga.RULES):
+    for rules in (two_phase_table.RULES, saga_table.RULES):
         assert all(rule.reason for rule in rules.values())
 
 
@@ -277,6 +278,7 @@ RECORDS: list[AnyRecord] = [
     StepUndone(step="a", attempt=1, undone=False),
     UndoFailed(step="a", attempt=1, why=Unanswered.FAILED, reason="r", retry_at_us=5),
     Parked(reason="r", outcome=Outcome.HEURISTIC_MIXED),
+    Ordered(id="o", action=Action.SKIP, actor="ann", reason="r", step="a", refused="no"),
     Closed(outcome=Outcome.COMPENSATED, output=1, reason="r"),
     Ended(),
 ]

@@ -33,7 +33,7 @@ def answers(gid: str, decisions: Mapping[str, Decision | None]) -> list[object]:
         sample=lambda: False,
     )
     holdings = Holdings()
-    holdings.shards[0] = Shard(0, 1, 0, 0, 0, 0)
+    holdings.shards[0] = Shard(0, 1, 0, 0, 0)
     asked = Envelope(Inquired(gid=gid, branch="a", participant="a"))
     record = seal(asked, topic=Topics().replies, source="/test", key=gid)
     turn = Turn(setting, holdings, Known(decisions=decisions), 0)

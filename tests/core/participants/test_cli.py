@@ -31,7 +31,7 @@ def test_the_schema_is_printed_as_it_would_be_run() -> None:
 )
 def test_what_cannot_be_found_is_said_in_one_line(name: str, complaint: str) -> None:
     result = CliRunner().invoke(app, ["run", name])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wire import envelope
 from wire.envelope import MAX_BODY_BYTES, TYPES, Envelope, Record, Unreadable, seal, unseal
 from wire.messages import (
+    Action,
     Begin,
     Commit,
     Compensated,
@@ -54,6 +55,7 @@ _BY_FIELD: dict[str, st.SearchStrategy[Any]] = {
     "undone": st.booleans(),
     "vote": st.sampled_from(Vote),
     "end": st.sampled_from(End),
+    "action": st.sampled_from(Action),
 }
 FAST = settings(max_examples=60, deadline=None)
 

@@ -32,6 +32,9 @@ PLACES = {
     "counter-b": "counter_b",
     "counter-c": "counter_c",
 }
+SECOND = "twofold_odd"
+"""The log's second store, which has the odd shards."""
+
 # The command line as it is once the package is installed.
 RUN = """
 from audit import command
@@ -105,9 +108,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
     """The stack and the schema. Nobody asks about branches in doubt, unless the audit does."""
     directory: Path = tmp_path_factory.mktemp("audited")
     with LocalStack.start(
-        directory / "stack", databases=DATABASES, progress=lambda _: None
+        directory / "stack", databases=(*DATABASES, SECOND), progress=lambda _: None
     ) as stack:
-        environment = {"TWOFOLD_RESOLVE_AFTER": "3600"}
+        environment = {
+            "TWOFOLD_RESOLVE_AFTER": "3600",
+            "TWOFOLD_LOG__MORE": json.dumps([stack.postgres.dsn(SECOND)]),
+        }
         with Cluster(
             stack,
             directory / "cluster",
@@ -154,6 +160,11 @@ class Books:
             return await connection.fetch(sql, *args)
         finally:
             await connection.close()
+
+    async def log(self, sql: str, *args: Any) -> list[Any]:
+        """Run a statement on both stores of the log."""
+        rows = await self.ask("twofold", sql, *args)
+        return rows + await self.ask(SECOND, sql, *args)
 
     async def prepare(self, database: str, name: str, sql: str) -> None:
         """Leave a transaction prepared."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from audit import reading
+from coordinator.config import load_config
 from tests.acceptance.company import Company, transfer
-from tests.integration.audit.conftest import Auditor, Books, fresh_gid, start_all
+from tests.integration.audit.conftest import SECOND, Auditor, Books, fresh_gid, start_all
 
 MARK = "INSERT INTO twofold.branch (gid, branch, status) VALUES ('{}', '{}', 'committed')"
 
@@ -104,13 +106,15 @@ async def test_every_page_is_read(
     dsn = company.stack.postgres.dsn
     places = {"stock": dsn("shop_stock"), "bank-a": dsn("bank_a")}
     ever = datetime(1970, 1, 1, tzinfo=UTC)
-    async with reading.connected(dsn("twofold"), places, 0) as source:
+    monkeypatch.setenv("TWOFOLD_LOG__DSN", dsn("twofold"))
+    monkeypatch.setenv("TWOFOLD_LOG__MORE", json.dumps([dsn(SECOND)]))
+    async with reading.connected(load_config(), places, 0) as source:
         pages = [page async for page in source.pages(ever)]
         later = [page async for page in source.pages(datetime.now(UTC) + timedelta(hours=1))]
     for gid in strays:
         await books.ask("shop_stock", "DELETE FROM twofold.barrier WHERE gid = $1", gid)
 
-    rows = await books.ask("twofold", "SELECT gid FROM twofold.transaction")
+    rows = await books.log("SELECT gid FROM twofold.transaction")
     known = {row["gid"] for row in rows}
     marks = await books.ask("bank_a", "SELECT DISTINCT gid FROM twofold.branch")
     presumed = {row["gid"] for row in marks} - known  # by other tests

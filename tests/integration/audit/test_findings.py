@@ -73,15 +73,15 @@ async def begin_and_abandon(company: Company, books: Books) -> tuple[list[str], 
     coordinator = company.cluster.start_coordinator
     await asyncio.to_thread(coordinator, "abandons")
     deadline, batch = time.monotonic() + 30, 0
-    while len(rows := await books.ask("twofold", UNDECIDED)) < 3:
+    while len(rows := await books.log(UNDECIDED)) < 3:
         assert time.monotonic() < deadline, "they do not begin"
         transfers = [transfer(f"open-{batch}", n) for n in range(4)]
         await company.transfers.publish(company.client, transfers)
         await asyncio.sleep(0.5)
         batch += 1
     await asyncio.to_thread(company.cluster.kill, "abandons")
-    rows = await books.ask("twofold", UNDECIDED)
-    every = await books.ask("twofold", "SELECT gid FROM twofold.transaction WHERE status = 'open'")
+    rows = await books.log(UNDECIDED)
+    every = await books.log("SELECT gid FROM twofold.transaction WHERE status = 'open'")
     undecided = [row["gid"] for row in rows]
     return undecided, [row["gid"] for row in every if row["gid"] not in undecided]
 
@@ -169,8 +169,8 @@ async def plant_log(victims: Victims, books: Books) -> Wanted:
         (PARK, parked),
     ]
     for sql, gid in log:
-        await books.ask("twofold", sql, gid)
-    await books.ask("twofold", records, unreadable, '{"kind": "from-the-future"}')
+        await books.log(sql, gid)
+    await books.log(records, unreadable, '{"kind": "from-the-future"}')
     return {
         ("log-gap", gap, "", ""),
         ("log-row-differs", differs, "", ""),
@@ -184,7 +184,7 @@ async def plant_open(company: Company, books: Books) -> Wanted:
     """Leave transactions open, with nobody to care for them."""
     (early, parked, *late), aborting = await begin_and_abandon(company, books)
     await books.ask("bank_a", MARK.format(early, "debit"))
-    await books.ask("twofold", PARK, parked)
+    await books.log(PARK, parked)
     await books.prepare("bank_a", f"{parked}.debit", MARK.format(parked, "debit"))
     shards = {gid.split(".")[3] for gid in (early, *late, *aborting)}
     return {

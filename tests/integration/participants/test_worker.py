@@ -218,9 +218,8 @@ async def test_what_cannot_be_read_is_buried_and_the_rest_goes_on(
         headers = dict(grave.headers)
         assert headers["twofold-origin"].startswith(topic.encode())
         assert headers["twofold-reason"]
-    assert {dict(g.headers)["twofold-origin"] for g in graves[:3]} == {
-        f"{topic}/0/{offset}".encode() for offset in range(3)
-    }
+    origins = {dict(grave.headers)["twofold-origin"] for grave in graves}
+    assert origins >= {f"{topic}/0/{offset}".encode() for offset in range(3)}
 
 
 # ── who comes first, and how many ────────────────────────────────────────────
@@ -499,6 +498,7 @@ async def test_while_connections_are_lost_all_the_time_everything_happens_once(
             await asker.ask(shop.name, *questions.values())
             for record in await asker.silence(seconds=1):
                 hear(unseal(record.headers, record.value).message)
+        severing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await severing
     assert await database.prepared() == set()

@@ -1,0 +1,158 @@
+"""The commands with which a person gives orders, and how they are explained."""
+# ruff: noqa: PLC0415  # as in commands.py: what is heavy is imported when it is called
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+
+from coordinator.cli.commands import ConfigFile, OutputOption
+from coordinator.cli.errors import NO
+from coordinator.cli.output import Output
+from wire.messages import Action
+
+Gids = Annotated[list[str] | None, typer.Argument(help="Transactions.", metavar="GID…")]
+Parked = Annotated[
+    bool, typer.Option("--parked", help="All that are parked, after a look at them.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="With --parked: of this definition.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why. It stays in the log for ever.")]
+Actor = Annotated[
+    str | None, typer.Option("--actor", help="Who; USER@HOST if not given.", envvar="TWOFOLD_ACTOR")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --parked: do not ask.")]
+
+
+def plain(action: Action, explanation: str) -> Callable[..., None]:
+    """Make the command of an order that needs no more than a reason."""
+
+    def order(
+        reason: Reason,
+        gids: Gids = None,
+        *,
+        parked: Parked = False,
+        name: Name = None,
+        actor: Actor = None,
+        yes: Yes = False,
+        config: ConfigFile = None,
+        output: OutputOption = Output.TEXT,
+    ) -> None:
+        from coordinator.cli.ordering import Wanted
+
+        wanted = Wanted(action, gids or (), parked, name, reason, actor, yes)
+        _order(config, wanted, output)
+
+    order.__name__, order.__doc__ = str(action), explanation
+    return order
+
+
+def skip(
+    reason: Reason,
+    step: Annotated[str, typer.Option("--step", help="The step that it is parked for.")],
+    gids: Gids = None,
+    *,
+    data: Annotated[
+        str | None, typer.Option("--data", help="JSON that the step is to have returned.")
+    ] = None,
+    parked: Parked = False,
+    name: Name = None,
+    actor: Actor = None,
+    yes: Yes = False,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Go on as if a saga's step were done, or undone: you have seen to it by hand.
+
+    Example: twofold skip GID --step refund --reason "refunded by hand, see ticket 812"
+    """
+    from coordinator.cli.ordering import Wanted, read_data
+
+    value = read_data(data)
+    wanted = Wanted(Action.SKIP, gids or (), parked, name, reason, actor, yes, step, value)
+    _order(config, wanted, output)
+
+
+def resolve(
+    reason: Reason,
+    gids: Gids = None,
+    *,
+    commit: Annotated[
+        bool | None,
+        typer.Option("--commit/--rollback", help="How it ended, in every participant."),
+    ] = None,
+    parked: Parked = False,
+    name: Name = None,
+    actor: Actor = None,
+    yes: Yes = False,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """End a transaction by hand: you know how it ended, and nobody is asked any more.
+
+    Of a decided transaction that waits for a participant, this takes your word
+    for that participant; against the decision, it is recorded as heuristic.
+
+    Example: twofold resolve GID --rollback --reason "ledger mended, see ticket 77"
+    """
+    from coordinator.cli.ordering import Wanted
+
+    if commit is None:
+        raise typer.BadParameter("say how it ended: --commit or --rollback")
+    action = Action.COMMIT if commit else Action.ROLLBACK
+    wanted = Wanted(action, gids or (), parked, name, reason, actor, yes)
+    _order(config, wanted, output)
+
+
+def orders(
+    gid: Annotated[str | None, typer.Argument(help="Only of this transaction.")] = None,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what people have ordered, who and why, the newest first.
+
+    Example: twofold orders -o json
+    """
+    from coordinator.cli import ordering
+
+    asyncio.run(ordering.trail(config, gid=gid, limit=limit, output=output))
+
+
+RETRY: Final = """Go on with what is parked, where it stopped, with all attempts anew.
+
+Exit code 1 if the order is refused.
+
+Example: twofold retry --parked --name place-order --reason "the bank is back"
+"""
+COMPENSATE: Final = """Undo a parked saga, even past its pivot. What has no undo stands.
+
+Exit code 1 if the order is refused.
+
+Example: twofold compensate GID --reason "the customer has cancelled"
+"""
+ABORT: Final = """Do not go on: undo a running saga, or abort what is not decided yet.
+
+Exit code 1 if the order is refused.
+
+Example: twofold abort GID --reason "started by mistake"
+"""
+
+ALL: Final[tuple[Callable[..., None], ...]] = (
+    plain(Action.RETRY, RETRY),
+    skip,
+    plain(Action.COMPENSATE, COMPENSATE),
+    plain(Action.ABORT, ABORT),
+    resolve,
+    orders,
+)
+
+
+def _order(config: Any, wanted: Any, output: Output) -> None:
+    from coordinator.cli import ordering
+
+    if not asyncio.run(ordering.order(config, wanted, output)):
+        raise typer.Exit(NO)

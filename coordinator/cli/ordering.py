@@ -1,0 +1,236 @@
+"""`twofold retry`, `skip`, `compensate`, `abort`, `resolve`, and `orders`, which lists them all.
+
+An order is a message to the transaction's shard. What became of it is read
+from the transaction's log, where it is written whether it was carried out or
+refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import typer
+
+from coordinator.cli import plain, reach
+from coordinator.cli.errors import Trouble
+from coordinator.cli.output import Output, as_json, as_table, note
+from coordinator.config import Config
+from coordinator.core.records import Ordered, decode
+from coordinator.core.transition import Status
+from coordinator.log.ask import ask
+from coordinator.log.views import TransactionView, list_orders, list_transactions
+from coordinator.log.views import show as read
+from wire.envelope import Envelope, Record, seal
+from wire.kafka import Producer
+from wire.messages import Action, Json, Order
+from wire.topics import Topics
+
+OBEYED_S: Final = 10.0
+"""How long an order may lie in its topic before we say that nobody takes it."""
+
+ORDERED = """
+    SELECT gid, record FROM twofold.decision_log WHERE gid = ANY($1::text[]) AND kind = 'ordered'
+"""
+
+
+class Wanted(NamedTuple):
+    """What is ordered, and of which transactions: those named, or those parked."""
+
+    action: Action
+    gids: Sequence[str]
+    parked: bool
+    name: str | None
+    reason: str
+    actor: str | None
+    yes: bool
+    step: str = ""
+    data: Json = None
+
+
+def read_data(text: str | None) -> Json:
+    """Read what a skipped step is to have returned."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise Trouble(f"--data is not JSON: {error}.") from error
+
+
+async def order(file: Any, wanted: Wanted, output: Output) -> bool:
+    """Order, and tell what became of it; False if anything was refused."""
+    config = reach.settings(file)
+    if wanted.parked == bool(wanted.gids):
+        raise Trouble("say which: GIDs, or --parked for all that are.")
+    async with reach.logs(config) as logs:
+        await reach.facts(logs[0])
+        views = await _parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
+        if not views:
+            note("nothing is parked, so nothing was ordered")
+            return True
+        if not _agreed(views, wanted):
+            return False
+        orders = {view.gid: _order(view, wanted) for view in views}
+        with reach.kafka(config):
+            await _send(config, views, orders)
+        answers = await _answers(logs, orders)
+        states = {view.gid: view for view in await _found(logs, list(orders))}
+    _print(answers, states, output)
+    return not any(answer.refused for answer in answers.values())
+
+
+async def _parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+    return [
+        view
+        for log in logs
+        for view in await list_transactions(log, status=Status.PARKED, name=wanted.name, limit=1000)
+    ]
+
+
+async def _named(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+    found = await _found(logs, wanted.gids)
+    missing = sorted(set(wanted.gids) - {view.gid for view in found})
+    if missing:
+        raise Trouble(f"there is no transaction {', '.join(missing)}.", "Nothing was ordered.")
+    return found
+
+
+async def _found(logs: Sequence[Any], wanted: Sequence[str]) -> list[TransactionView]:
+    details = [await read(log, gid) for gid in dict.fromkeys(wanted) for log in logs]
+    return [detail.view for detail in details if detail is not None]
+
+
+def _agreed(views: Sequence[TransactionView], wanted: Wanted) -> bool:
+    """Show what a query has found, before anything is done to all of it."""
+    if wanted.yes or not wanted.parked:
+        return True
+    what = f"{wanted.action} {wanted.step}".strip()
+    note(f"would {what} {len(views)} transactions:")
+    for view in views:
+        note(f"  {view.gid}  {view.name}  {view.key}  {view.reason}")
+    if sys.stdin.isatty():
+        return typer.confirm("Do it?", err=True)
+    note("nothing was ordered; --yes does it")
+    return False
+
+
+def _order(view: TransactionView, wanted: Wanted) -> Order:
+    return Order(
+        gid=view.gid,
+        id=secrets.token_hex(8),
+        action=wanted.action,
+        actor=wanted.actor or f"{getpass.getuser()}@{socket.gethostname()}",
+        reason=wanted.reason,
+        step=wanted.step,
+        data=wanted.data,
+    )
+
+
+async def _send(
+    config: Config, views: Sequence[TransactionView], orders: Mapping[str, Order]
+) -> None:
+    producer = Producer(config.kafka.bootstrap)
+    await producer.start()
+    try:
+        await producer.burst([_sealed(config, view, orders[view.gid]) for view in views])
+    finally:
+        await producer.stop()
+
+
+def _sealed(config: Config, view: TransactionView, order: Order) -> Record:
+    return seal(
+        Envelope(order),
+        topic=Topics(config.kafka.prefix).replies,
+        source="/twofold/cli",
+        key=view.gid,
+        partition=view.shard,
+    )
+
+
+async def _answers(logs: Sequence[Any], orders: Mapping[str, Order]) -> dict[str, Ordered]:
+    """Wait until each order is in its transaction's log."""
+    wanted = {order.id for order in orders.values()}
+    given_up = time.monotonic() + OBEYED_S
+    while True:
+        rows = [row for log in logs for row in await ask(log, ORDERED, list(orders))]
+        known = [(gid, decode(text)) for gid, text in rows]
+        found = {g: r for g, r in known if isinstance(r, Ordered) and r.id in wanted}
+        if len(found) == len(orders):
+            return found
+        if time.monotonic() > given_up:
+            left = ", ".join(sorted(orders.keys() - found.keys()))
+            raise Trouble(
+                f"no coordinator has taken the order for {left} within {OBEYED_S:g} s.",
+                "It stays in its topic, and is obeyed once one runs: `twofold serve`.",
+            )
+        await asyncio.sleep(0.05)
+
+
+def _print(
+    answers: Mapping[str, Ordered], states: Mapping[str, TransactionView], output: Output
+) -> None:
+    if output is Output.JSON:
+        as_json(
+            [
+                {
+                    "gid": gid,
+                    "action": answer.action,
+                    "done": not answer.refused,
+                    "refused": answer.refused or None,
+                    "status": states[gid].status,
+                    "outcome": states[gid].outcome,
+                }
+                for gid, answer in answers.items()
+            ]
+        )
+        return
+    rows = [
+        (
+            gid,
+            f"refused: {answer.refused}" if answer.refused else "done",
+            str(states[gid].outcome or states[gid].status),
+        )
+        for gid, answer in answers.items()
+    ]
+    as_table(("GID", "ORDER", "STATE"), rows)
+
+
+# ── the audit trail ──────────────────────────────────────────────────────────
+
+
+async def trail(file: Any, *, gid: str | None, limit: int, output: Output) -> None:
+    """Print what was ordered, by whom and why, the newest first."""
+    config = reach.settings(file)
+    async with reach.logs(config, gid=gid) as logs:
+        await reach.facts(logs[0])
+        entries = [e for log in logs for e in await list_orders(log, gid=gid, limit=limit)]
+    entries = sorted(entries, key=lambda entry: entry.at_us, reverse=True)[:limit]
+    orders = [(e, e.record) for e in entries if isinstance(e.record, Ordered)]
+    if output is Output.JSON:
+        as_json(
+            [
+                {"gid": e.gid, "at": plain.moment(e.at_us), **msgspec.to_builtins(order)}
+                for e, order in orders
+            ]
+        )
+        return
+    rows = [
+        (
+            plain.moment(e.at_us),
+            e.gid,
+            order.actor,
+            f"{order.action} {order.step}".strip(),
+            f"refused: {order.refused}" if order.refused else "done",
+            order.reason,
+        )
+        for e, order in orders
+    ]
+    as_table(("TIME", "GID", "WHO", "ORDER", "", "WHY"), rows)
