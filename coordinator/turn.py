@@ -263,11 +263,17 @@ class Turn:
         """Answer a branch in doubt of a transaction that has ended, or never was.
 
         Begin and decision are durable before anything is sent, so a name that
-        the log lacks was never decided to commit: presumed abort.
+        the log lacks was never decided to commit: presumed abort. But not of
+        another generation: that log is lost, and may have decided to commit.
         """
         if not self._setting.definitions.names_participant(inquired.participant):
             raise Nonsense(f"no definition knows a participant {inquired.participant!r}")
-        decision = self._known.decisions.get(inquired.gid, Decision.ABORT)
+        known, name = self._known.decisions, gids.parse(inquired.gid)
+        assert name is not None, "strangers are refused before"
+        if inquired.gid not in known and name.generation != self._setting.facts.generation:
+            logger.warning("in_doubt_of_another_generation", gid=inquired.gid)
+            return
+        decision = known.get(inquired.gid, Decision.ABORT)
         if decision is None:
             return
         message = decision_message(inquired.gid, inquired.branch, decision)
