@@ -38,7 +38,7 @@ from coordinator.core.records import Entry, decode
 from coordinator.log.ask import ask
 from coordinator.log.store import storable
 from participants.connections import Connections, DatabaseAway, Limits, describe
-from sagas.loader import load
+from sagas.loader import load_published
 from sagas.model import AnyDefinition
 from sagas.problems import DefinitionInvalid
 from wire import gids
@@ -130,7 +130,9 @@ class Library:
         for stored in await reach.definitions(log):
             if stored.hash not in self._known:
                 try:
-                    loaded = load(stored.source, f"{stored.name} version {stored.version}")
+                    loaded = load_published(
+                        stored.source, f"{stored.name} version {stored.version}"
+                    )
                 except DefinitionInvalid as error:
                     self._known[stored.hash] = f"its definition: {error}"
                 else:

@@ -14,7 +14,7 @@ from coordinator.config import Config
 from coordinator.log.migrate import BOOTSTRAP, Migration, migrations, pending
 from coordinator.log.migrate import migrate as apply
 from coordinator.service import definition_topics, load_files
-from sagas.loader import load
+from sagas.loader import load_published
 from sagas.model import AnyDefinition
 from wire.envelope import MAX_BODY_BYTES
 from wire.kafka import create_topics, partition_counts
@@ -120,7 +120,7 @@ async def topics(
     async with reach.log_connection(config.log.dsn) as connection:
         shards = (await reach.facts(connection)).shards
         published = [
-            load(stored.source, f"{stored.name} version {stored.version}")
+            load_published(stored.source, f"{stored.name} version {stored.version}")
             for stored in await reach.definitions(connection)
         ]
     plans = wanted_topics(config, [*own, *published], shards, partitions or shards)

@@ -12,7 +12,7 @@ from coordinator.cli.story import Part, Story
 from coordinator.core.transition import Status
 from coordinator.log.views import TransactionDetail, TransactionView, find_by_key, list_transactions
 from coordinator.log.views import show as read
-from sagas.loader import load
+from sagas.loader import load_published
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
@@ -90,7 +90,7 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
         return False
     view = detail.view
     source = detail.definition.source
-    definition = load(source, f"{view.name} version {view.version}")
+    definition = load_published(source, f"{view.name} version {view.version}")
     story = Story.of(view.gid, definition, detail.entries, now_us)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}
