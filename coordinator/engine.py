@@ -232,7 +232,7 @@ class Engine:
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
-            known.decisions = await self._log.decisions(doubts)
+            known.decisions, known.doubts = await self._log.decisions(doubts), doubts
         if orders:
             # What is to be brought back may have been let go of a moment ago.
             await self._settle()

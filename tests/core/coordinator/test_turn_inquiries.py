@@ -36,7 +36,7 @@ def answers(gid: str, decisions: Mapping[str, Decision | None]) -> list[object]:
     holdings.shards[0] = Shard(0, 1, 0, 0, 0)
     asked = Envelope(Inquired(gid=gid, branch="a", participant="a"))
     record = seal(asked, topic=Topics().replies, source="/test", key=gid)
-    turn = Turn(setting, holdings, Known(decisions=decisions), 0)
+    turn = Turn(setting, holdings, Known(decisions=decisions, doubts=[gid]), 0)
     turn.receive(Received(record.topic, 0, 0, record.key, record.value, record.headers, 0))
     assert not turn.work.buried
     out = [one.record for one in turn.work.outgoing]
