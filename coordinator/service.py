@@ -188,13 +188,6 @@ def definition_topics(definition: AnyDefinition, partitions: int) -> dict[str, i
     return dict.fromkeys(sorted(names), partitions)
 
 
-def own_topics(config: Config) -> dict[str, int]:
-    """Return Twofold's own topics, with their partitions."""
-    topics, shards = Topics(config.kafka.prefix), config.log.shards
-    shared = dict.fromkeys((topics.requests, topics.replies, topics.outcomes), shards)
-    return {**shared, topics.dead_letters: 1}
-
-
 async def ensure_topics(config: Config, wanted: Mapping[str, int]) -> None:
     """Create the topics that are not there; leave the others as they are."""
     counts = await partition_counts(config.kafka.bootstrap, wanted)

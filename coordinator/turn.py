@@ -37,6 +37,7 @@ from wire.messages import (
     Compensated,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Prepare,
     Result,
@@ -300,7 +301,7 @@ class Turn:
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
         trace = None
-        if root and not isinstance(message, Begin):
+        if root and not isinstance(message, Begin | Heartbeat):
             trace = identity.child(root, message.gid, message)
         topics = self._setting.topics
         return seal(

@@ -3,7 +3,7 @@
 The body is the message as JSON; everything about the message is a header:
 
     ce_specversion, ce_type, ce_source, ce_id      required by CloudEvents
-    ce_subject                                     the gid, or the start key
+    ce_subject                                     the gid, the start key, or the instance
     ce_expirytime                                  when an answer is no longer waited for
     traceparent                                    W3C trace context
     content-type                                   application/json
@@ -31,6 +31,7 @@ from wire.messages import (
     Compensated,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Outcome,
     Prepare,
@@ -60,6 +61,7 @@ TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.compensated.v1": Compensated,
     "twofold.inquired.v1": Inquired,
     "twofold.outcome.v1": Outcome,
+    "twofold.heartbeat.v1": Heartbeat,
 }
 _NAMES: Final = {cls: name for name, cls in TYPES.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -107,11 +109,19 @@ def identity(message: AnyMessage) -> str:
             return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Outcome():
             return f"{message.gid}/{message.outcome}"
+        case Heartbeat():
+            return f"{subject(message)}/{message.beat}"
 
 
 def subject(message: AnyMessage) -> str:
-    """Name what is spoken of: the transaction, or the key of one to be."""
-    return message.key if isinstance(message, Begin) else message.gid
+    """Name what is spoken of: the transaction, the key of one to be, or who lives."""
+    match message:
+        case Begin():
+            return message.key
+        case Heartbeat():
+            return f"{message.participant}/{message.instance}"
+        case _:
+            return message.gid
 
 
 def seal(

@@ -10,6 +10,7 @@ running.py        serve
 preparing.py      migrate, topics
 starting.py       start
 transactions.py   list, show
+nodes.py          nodes
 plain.py          records and states in plain words; pure
 story.py          all that can be said of one transaction; pure
 

@@ -254,6 +254,7 @@ async def test_topics_are_created_once_and_then_checked(ready: Shell) -> None:
         "cli.replies",
         "cli.outcomes",
         "cli.dead-letters",
+        "cli.heartbeats",
         "clerk.commands",
     }
     assert all(line["ok"] for line in report)
@@ -268,7 +269,7 @@ async def test_topics_that_are_wrong_are_listed(ready: Shell, kafka: Kafka) -> N
 
     assert done.code == 1
     assert "wrong: 3 partitions, and the log has 2 shards" in done.out
-    assert done.out.count("missing") == 3
+    assert done.out.count("missing") == 4
 
 
 async def test_a_start_that_nobody_takes_says_so(ready: Shell) -> None:
