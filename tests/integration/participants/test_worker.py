@@ -501,6 +501,7 @@ async def test_while_connections_are_lost_all_the_time_everything_happens_once(
             await asker.ask(shop.name, *questions.values())
             for record in await asker.silence(seconds=1):
                 hear(unseal(record.headers, record.value).message)
+        severing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await severing
     assert await database.prepared() == set()
