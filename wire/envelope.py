@@ -46,6 +46,15 @@ MAX_BODY_BYTES: Final = 1_000_000
 MAX_KEY_BYTES: Final = 1_000
 MAX_BURIED_HEADER_BYTES: Final = 20_000
 
+REASON: Final = "twofold-reason"
+ORIGIN: Final = "twofold-origin"
+CUT: Final = "twofold-cut"
+GRAVE: Final = frozenset({REASON, ORIGIN, CUT})
+"""The headers of a dead letter that were not its own."""
+
+REPLAYED: Final = "twofold-replayed"
+"""Stands on a record that was put back, once for each time, and names the dead letter."""
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 TYPES: Final[dict[str, type[AnyMessage]]] = {
@@ -207,18 +216,25 @@ def bury(
     """Write a record that cannot be read to the dead-letter topic: as it came, and why.
 
     ``origin`` is topic/partition/offset, and leads to the whole of what is cut
-    here: a body or headers so large that the topic would refuse them.
+    here: a body or headers so large that the topic would refuse them. What was
+    cut is named, since what is left must not be taken for the whole.
     """
-    kept = [(name, text or b"") for name, text in headers if not name.startswith("twofold-")]
+    kept = [(name, text or b"") for name, text in headers if name not in GRAVE]
+    cut: list[str] = []
     if sum(len(name) + len(text) for name, text in kept) > MAX_BURIED_HEADER_BYTES:
-        kept = []
+        kept, cut = [], ["headers"]
+    if len(key or b"") > MAX_KEY_BYTES:
+        cut.append("key")
+    if len(value or b"") > MAX_BODY_BYTES:
+        cut.append("body")
     return Record(
         grave,
         key[:MAX_KEY_BYTES] if key is not None else None,
         value[:MAX_BODY_BYTES] if value is not None else None,
         [
             *kept,
-            ("twofold-reason", reason.encode("utf-8", "replace")[:2000]),
-            ("twofold-origin", origin.encode()),
+            (REASON, reason.encode("utf-8", "replace")[:2000]),
+            (ORIGIN, origin.encode()),
+            *([(CUT, ",".join(cut).encode())] if cut else []),
         ],
     )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from coordinator.cli import commands
+from coordinator.cli import commands, dlq
 from coordinator.cli.errors import TROUBLE, Trouble, explain, missing_module
 
 GROUP: Final = "twofold.commands"
@@ -83,6 +83,9 @@ app = typer.Typer(
 )
 for command in commands.ALL:
     app.command(command.__name__.rstrip("_"))(command)
+
+
+app.add_typer(dlq.app, name="dlq")
 
 
 def _stand_in(entry: EntryPoint) -> None:
