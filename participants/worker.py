@@ -33,7 +33,6 @@ from participants.connections import (
 )
 from participants.heart import BEAT_S, STALLED_BEATS, Heart
 from participants.postgres import Branches
-from participants.reader import CommandReader
 from participants.replies import Replies
 from participants.resolver import Resolver
 from participants.service import Service, Source, Told
@@ -42,6 +41,7 @@ from participants.watermark import Watermark
 from wire import failpoints, gids
 from wire.envelope import Envelope, Record, Unreadable, bury, seal, subject, unseal
 from wire.kafka import (
+    GroupReader,
     KafkaUnavailable,
     Place,
     Producer,
@@ -197,7 +197,7 @@ class _Session:
         self._watermark = Watermark()
         self._producer = Producer(settings.bootstrap)
         self._replies = Replies(self._producer)
-        self._reader = CommandReader(
+        self._reader = GroupReader(
             settings.bootstrap,
             [Topics.commands(b.participant.name) for b in bound],
             group=heart.group,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -169,7 +170,7 @@ class _Reader:
                 raise KafkaUnavailable("the reader makes no progress, though there is something")
 
     async def _is_behind(self) -> bool:
-        places = self._inner.assignment()
+        places = self._inner.assignment() - self._inner.paused()
         if not places:
             return False
         try:
@@ -277,6 +278,7 @@ class GroupReader(_Reader):
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         self._listener = _Listener(on_assigned, on_revoked)
+        self._left = False
         self._topics = sorted(topics)
 
     async def start(self) -> None:
@@ -290,6 +292,20 @@ class GroupReader(_Reader):
             self._inner.subscribe(topics=self._topics, listener=self._listener)
         else:
             self._inner.unsubscribe()
+
+    def leave(self, topics: AbstractSet[str]) -> None:
+        """Read no more of these topics for now, and of all others again.
+
+        To be said before each poll, since a rebalance forgets it.
+        """
+        if not topics and not self._left:
+            return
+        for place in self._inner.assignment():
+            if place.topic in topics:
+                self._inner.pause(place)
+            else:
+                self._inner.resume(place)
+        self._left = bool(topics)
 
     async def commit(self, offsets: Mapping[Place, int]) -> None:
         """Note the next offset to read of each partition; a lost partition is only logged."""
