@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
@@ -48,6 +48,15 @@ class Log(_Section):
     shards: int = Field(8, ge=1, le=10_000, description="fixed when the log is created")
 
 
+class Starts(_Section):
+    """What is done with a start that needs a participant of which no instance lives."""
+
+    absent_participants: Literal["ignore", "hold", "refuse"] = Field(
+        "ignore",
+        description="ignore: start anyway; hold: leave its event unread; refuse: answer REFUSED",
+    )
+
+
 class Traces(_Section):
     """What is seen of it. Where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT."""
 
@@ -66,6 +75,7 @@ class Config(BaseSettings):
 
     kafka: Kafka = Kafka()  # pyright: ignore[reportCallIssue]  # all fields have defaults
     log: Log = Log()  # pyright: ignore[reportCallIssue]
+    starts: Starts = Starts()  # pyright: ignore[reportCallIssue]
     traces: Traces = Traces()  # pyright: ignore[reportCallIssue]
     definitions: tuple[Path, ...] = Field(
         (), description="files and folders whose definitions are published at the start"

@@ -11,10 +11,11 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -24,6 +25,7 @@ from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
+from coordinator.presence import Presence, listen
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.triggers import Triggers
@@ -106,15 +108,19 @@ async def _tenure(
         await _check_topics(config, topics, facts)
         for definition in own_definitions:
             await publish(log, definition)
-
-        async def create_topics_of(definition: AnyDefinition) -> None:
-            await ensure_topics(config, definition_topics(definition, facts.shards))
-
-        clock, definitions, bell = LogClock(), Definitions(create_topics_of), asyncio.Event()
+        clock, definitions, bell = LogClock(), _no_definitions(config, facts), asyncio.Event()
+        presence = Presence(lambda: time.monotonic_ns() // 1000)
         await log.ring_on_release(bell)
         watcher.history = log.history
         engine = Engine(
-            setting=Setting(facts, topics, definitions, _new_unique, watcher.sample),
+            setting=Setting(
+                facts,
+                topics,
+                definitions,
+                _new_unique,
+                watcher.sample,
+                _if_starts(config, "refuse", presence.absent),
+            ),
             log=log,
             producer=producer,
             reader=reader,
@@ -131,17 +137,51 @@ async def _tenure(
             log=log,
             definitions=definitions,
             producer=producer,
+            absent=_if_starts(config, "hold", presence.unheard),
         )
         logger.info("coordinating", replica=replica, cluster=facts.name, shards=facts.shards)
-        engine_stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(engine.run(engine_stop))
-            group.create_task(triggers.run(stop))
-            watching = group.create_task(watcher.run())
-            # Shards are given back by a running engine, so it stops last.
-            await ownership.run(stop)
-            engine_stop.set()
-            watching.cancel()
+        besides = [triggers.run(stop)]
+        if config.starts.absent_participants != "ignore":
+            besides.append(listen(config.kafka.bootstrap, topics.heartbeats, presence, stop))
+        await _work(engine, ownership, watcher, besides, stop)
+
+
+async def _work(
+    engine: Engine,
+    ownership: Ownership,
+    watcher: Watcher,
+    besides: Iterable[Coroutine[Any, Any, None]],
+    stop: asyncio.Event,
+) -> None:
+    """Run everything until told to stop, or until one of them fails."""
+    engine_stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.run(engine_stop))
+        for one in besides:
+            group.create_task(one)
+        watching = group.create_task(watcher.run())
+        # Shards are given back by a running engine, so it stops last.
+        await ownership.run(stop)
+        engine_stop.set()
+        watching.cancel()
+
+
+def _no_definitions(config: Config, facts: ClusterFacts) -> Definitions:
+    """Know no definitions yet; the topics of each are created before it is known."""
+
+    async def create_topics_of(definition: AnyDefinition) -> None:
+        await ensure_topics(config, definition_topics(definition, facts.shards))
+
+    return Definitions(create_topics_of)
+
+
+def _if_starts(
+    config: Config, are: str, missing: Callable[[Iterable[str]], Sequence[str]]
+) -> Callable[[AnyDefinition], Sequence[str]]:
+    """Tell which participants a start lacks, if that is to make a difference to it."""
+    if config.starts.absent_participants != are:
+        return lambda _: ()
+    return lambda definition: missing(participants(definition))
 
 
 @asynccontextmanager
@@ -167,7 +207,9 @@ async def _connected(
 
 async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> None:
     """Refuse topics whose partitions are not the shards."""
-    names = (topics.requests, topics.replies, topics.outcomes, topics.dead_letters)
+    names = [topics.requests, topics.replies, topics.outcomes, topics.dead_letters]
+    if config.starts.absent_participants != "ignore":
+        names.append(topics.heartbeats)
     counts = await partition_counts(config.kafka.bootstrap, names)
     for name in names:
         if counts.get(name, 0) == 0:

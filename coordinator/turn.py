@@ -8,7 +8,7 @@ makes no sense, is buried with its reason and blocks nobody.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -69,6 +69,9 @@ class Setting:
     """Makes the unique part of a new transaction's name, given the time."""
     sample: Callable[[], bool]
     """Says whether the next trace that nobody else has begun is kept."""
+    absent: Callable[[AnyDefinition], Sequence[str]] = lambda _: ()
+    """Names the participants for whose absence a start is refused. Asked before a
+    transaction begins, and never after."""
 
 
 @dataclass(slots=True)
@@ -147,6 +150,10 @@ class Turn:
             definition.check_input(begin.input)
         except InputRefused as error:
             self._refuse(shard, begin, definition, "", str(error))
+            return
+        if missing := self._setting.absent(definition):
+            reason = f"no instance of {' or '.join(missing)} lives, and it needs one"
+            self._refuse(shard, begin, definition, "", reason)
             return
         self._begin(shard, definition, begin, envelope.traceparent, digest)
 

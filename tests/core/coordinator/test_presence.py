@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.presence import BEAT_US, GONE_US, Life, Signs, judge
+from coordinator.presence import BEAT_US, GONE_US, Life, Presence, Signs, judge
 from wire.envelope import Envelope, seal
 from wire.kafka import Received
 from wire.messages import Commit, Heartbeat
@@ -69,3 +69,78 @@ def test_the_last_sign_of_each_instance_counts() -> None:
     assert signs.participants == {"stock"}
     assert signs.newest_us == 5_000_000
     assert signs.of("nobody") == []
+
+
+# ── listening ────────────────────────────────────────────────────────────────
+
+
+class Ear:
+    """A presence, and its time in tenths of a second."""
+
+    def __init__(self) -> None:
+        self.now_us = 7_000_000
+        self.presence = Presence(lambda: self.now_us)
+
+    def listen(self, tenths: int, *beating: str) -> None:
+        """Listen for a while in which these participants beat."""
+        for n in range(tenths):
+            self.now_us += 100_000
+            self.presence.hear([beat(1, participant=p) for p in beating] if n % 10 == 0 else [])
+
+    @property
+    def absent(self) -> list[str]:
+        """Who is absent for certain, of two."""
+        return self.presence.absent(["stock", "bank"])
+
+
+def test_nobody_is_absent_before_a_whole_period_was_listened() -> None:
+    """And not known to live either: a start can wait, but must not be refused."""
+    ear = Ear()
+    ear.listen(30, "bank")
+    assert (ear.absent, ear.presence.unheard(["stock", "bank"])) == ([], ["stock"])
+
+    ear.listen(1)
+    assert ear.absent == ["stock"]
+
+
+def test_who_falls_silent_is_absent_and_who_comes_back_is_not() -> None:
+    """Three seconds after the last beat, and at the first."""
+    ear = Ear()
+    ear.listen(40, "stock", "bank")
+    assert ear.absent == []
+
+    ear.listen(35, "stock")
+    assert ear.absent == ["bank"]
+    ear.listen(1, "bank")
+    assert ear.absent == []
+
+
+def test_one_instance_is_enough_and_a_goodbye_counts_at_once() -> None:
+    """Whoever says that it stops reads no more commands."""
+    ear = Ear()
+    ear.listen(40, "stock", "bank")
+    other = beat(9, participant="bank", instance="other")
+    ear.presence.hear([other, beat(2, participant="bank", leaving=True)])
+    assert ear.absent == []
+
+    ear.presence.hear([beat(10, participant="bank", instance="other", leaving=True)])
+    assert ear.absent == ["bank"]
+
+
+def test_silence_proves_nothing_while_nobody_listens() -> None:
+    """After a pause of our own, or of the reader, a whole period must be listened again."""
+    ear = Ear()
+    ear.listen(40)
+    assert ear.absent == ["bank", "stock"]
+    ear.now_us += BEAT_US
+    assert ear.absent == []
+    ear.listen(30)
+    assert ear.absent == []
+    ear.listen(1)
+    assert ear.absent == ["bank", "stock"]
+
+    ear.presence.be_deaf()
+    ear.listen(29)
+    assert ear.absent == []
+    ear.listen(1)
+    assert ear.absent == ["bank", "stock"]
