@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
@@ -66,6 +66,15 @@ class Log(_Section):
         return self.stores[shard % len(self.stores)]
 
 
+class Starts(_Section):
+    """What is done with a start that needs a participant of which no instance lives."""
+
+    absent_participants: Literal["ignore", "hold", "refuse"] = Field(
+        "ignore",
+        description="ignore: start anyway; hold: leave its event unread; refuse: answer REFUSED",
+    )
+
+
 class Traces(_Section):
     """What is seen of it. Where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT."""
 
@@ -84,6 +93,7 @@ class Config(BaseSettings):
 
     kafka: Kafka = Kafka()  # pyright: ignore[reportCallIssue]  # all fields have defaults
     log: Log = Log()  # pyright: ignore[reportCallIssue]
+    starts: Starts = Starts()  # pyright: ignore[reportCallIssue]
     traces: Traces = Traces()  # pyright: ignore[reportCallIssue]
     definitions: tuple[Path, ...] = Field(
         (), description="files and folders whose definitions are published at the start"

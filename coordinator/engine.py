@@ -84,6 +84,8 @@ class Engine:
         self._holdings = Holdings(crowd)
         self._resumed: list[Live] = []
         self._assigned = True
+        self.turns = 0
+        """How often it has turned: an idle engine turns as well, one that is stuck does not."""
         self._told: deque[str] = deque()
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
@@ -112,6 +114,7 @@ class Engine:
         """
         try:
             while not stop.is_set():
+                self.turns += 1
                 received = await self._gather()
                 work = self._decide(received, await self._look_up(received))
                 await self._settle()

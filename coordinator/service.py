@@ -11,7 +11,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
+from coordinator.presence import Presence, listen
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.triggers import Triggers
@@ -86,6 +88,7 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
         for store in range(len(config.log.stores)):
             group.create_task(_again_and_again(partial(_tenure, process, store), stop))
         group.create_task(_again_and_again(partial(_trigger, process), stop))
+        group.create_task(_again_and_again(process.listen, stop))
         watching = group.create_task(watcher.run())
         await stop.wait()
         watching.cancel()
@@ -102,6 +105,9 @@ class _Process:
     replica: str
     definitions: Sequence[AnyDefinition]
     logs: dict[int, PostgresLog] = field(default_factory=dict[int, PostgresLog])
+    presence: Presence = field(
+        default_factory=lambda: Presence(lambda: time.monotonic_ns() // 1000)
+    )
     tries: int = 0
 
     @property
@@ -115,6 +121,22 @@ class _Process:
             await ensure_topics(self.config, definition_topics(definition, facts.shards))
 
         return Definitions(create_topics_of)
+
+    def if_starts(
+        self, are: str, missing: Callable[[Iterable[str]], Sequence[str]]
+    ) -> Callable[[AnyDefinition], Sequence[str]]:
+        """Tell which participants a start lacks, if that is to make a difference to it."""
+        if self.config.starts.absent_participants != are:
+            return lambda _: ()
+        return lambda definition: missing(participants(definition))
+
+    async def listen(self) -> None:
+        """Hear which participants live, if that is to make a difference to anything."""
+        if self.config.starts.absent_participants == "ignore":
+            await self.stop.wait()
+        else:
+            bootstrap = self.config.kafka.bootstrap
+            await listen(bootstrap, self.topics.heartbeats, self.presence, self.stop)
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Read a transaction's log, wherever it is."""
@@ -165,7 +187,12 @@ async def _tenure(process: _Process, store: int) -> None:
         watcher.history = process.history
         engine = Engine(
             setting=Setting(
-                facts, process.topics, process.knowing(facts), _new_unique, watcher.sample
+                facts,
+                process.topics,
+                process.knowing(facts),
+                _new_unique,
+                watcher.sample,
+                process.if_starts("refuse", process.presence.absent),
             ),
             log=log,
             producer=producer,
@@ -209,6 +236,7 @@ async def _trigger(process: _Process) -> None:
             log=log,
             definitions=process.knowing(facts),
             producer=producer,
+            absent=process.if_starts("hold", process.presence.unheard),
         )
         await triggers.run(process.stop)
 
@@ -246,7 +274,9 @@ def _check_store(config: Config, facts: ClusterFacts, store: int) -> None:
 
 async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> None:
     """Refuse topics whose partitions are not the shards."""
-    names = (topics.requests, topics.replies, topics.outcomes, topics.dead_letters)
+    names = [topics.requests, topics.replies, topics.outcomes, topics.dead_letters]
+    if config.starts.absent_participants != "ignore":
+        names.append(topics.heartbeats)
     counts = await partition_counts(config.kafka.bootstrap, names)
     for name in names:
         if counts.get(name, 0) == 0:
@@ -265,13 +295,6 @@ def definition_topics(definition: AnyDefinition, partitions: int) -> dict[str, i
     if definition.start.topic is not None:
         names.add(definition.start.topic)
     return dict.fromkeys(sorted(names), partitions)
-
-
-def own_topics(config: Config) -> dict[str, int]:
-    """Return Twofold's own topics, with their partitions."""
-    topics, shards = Topics(config.kafka.prefix), config.log.shards
-    shared = dict.fromkeys((topics.requests, topics.replies, topics.outcomes), shards)
-    return {**shared, topics.dead_letters: 1}
 
 
 async def ensure_topics(config: Config, wanted: Mapping[str, int]) -> None:

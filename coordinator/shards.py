@@ -27,7 +27,7 @@ BEAT_S: Final = 0.7
 
 
 STALLED_S: Final = 30.0
-"""How long the engine may take to read its shards, or to let go of them."""
+"""How long the engine may take for one turn, to read its shards, or to let go of them."""
 
 
 class EngineStalled(Exception):
@@ -61,14 +61,23 @@ class Ownership:
         self._shards = shards
         self._bell = bell
         self.census: Census | None = None
+        self._turns, self._still_beats = -1, 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until told to stop, then give everything back."""
         while not stop.is_set():
+            self._see_it_turn()
             await self._beat()
             await self._rest(stop)
         await self._obeyed(self._engine.give(self._engine.shards))
         await self._log.leave(self._replica)
+
+    def _see_it_turn(self) -> None:
+        """Count beats, not time: a process that was paused has missed no beat of its engine."""
+        self._still_beats = self._still_beats + 1 if self._engine.turns == self._turns else 0
+        self._turns = self._engine.turns
+        if self._still_beats * BEAT_S >= STALLED_S:
+            raise EngineStalled(f"the engine has not turned for {STALLED_S:g} s")
 
     async def _beat(self) -> None:
         census = await self._log.census(self._replica, LEASE_US)

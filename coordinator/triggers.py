@@ -4,12 +4,15 @@ An ordinary consumer group reads the topics that definitions name; an event
 that `when` accepts becomes a Begin on the partition of its key. The group's
 offset moves on once Kafka has the Begin: an event may start twice, and the
 key makes it one. What cannot be read goes to the dead-letter topic.
+
+Where starts are held, a topic stays unread while a definition that it starts
+needs a participant of which no instance lives.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +50,7 @@ class Triggers:
         log: DecisionLog,
         definitions: Definitions,
         producer: Producer,
+        absent: Callable[[AnyDefinition], Sequence[str]] = lambda _: (),
     ) -> None:
         self._bootstrap = bootstrap
         self._topics = topics
@@ -54,6 +58,8 @@ class Triggers:
         self._log = log
         self._definitions = definitions
         self._producer = producer
+        self._absent = absent
+        self._held: dict[str, Sequence[str]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, start, move on; follow what is published."""
@@ -84,6 +90,8 @@ class Triggers:
         return reader
 
     async def _turn(self, reader: GroupReader) -> None:
+        self._hold()
+        reader.leave_topics(self._held.keys())
         received = await reader.poll(wait_ms=WAIT_MS, limit=LIMIT)
         records = [record for event in received for record in self.starts(event)]
         await self._producer.burst(records)
@@ -92,6 +100,17 @@ class Triggers:
             place = (event.topic, event.partition)
             offsets[place] = max(offsets.get(place, 0), event.offset + 1)
         await reader.commit(offsets)
+
+    def _hold(self) -> None:
+        """Find the topics whose events must wait, and for whom."""
+        held: dict[str, Sequence[str]] = {}
+        for definition in self._definitions.all_newest():
+            missing = self._absent(definition)
+            if missing and definition.start.topic is not None:
+                held[definition.start.topic] = missing
+        if held != self._held:
+            logger.warning("starts_held", topics=held) if held else logger.info("starts_go_on")
+        self._held = held
 
     def starts(self, event: Received) -> Iterator[Record]:
         """Turn one event into the starts it means, or into a dead letter for each refusal."""

@@ -38,6 +38,7 @@ from wire.messages import (
     Compensated,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Order,
     Prepare,
@@ -70,6 +71,9 @@ class Setting:
     """Makes the unique part of a new transaction's name, given the time."""
     sample: Callable[[], bool]
     """Says whether the next trace that nobody else has begun is kept."""
+    absent: Callable[[AnyDefinition], Sequence[str]] = lambda _: ()
+    """Names the participants for whose absence a start is refused. Asked before a
+    transaction begins, and never after."""
 
 
 @dataclass(slots=True)
@@ -153,6 +157,10 @@ class Turn:
             definition.check_input(begin.input)
         except InputRefused as error:
             self._refuse(shard, begin, definition, "", str(error))
+            return
+        if missing := self._setting.absent(definition):
+            reason = f"no instance of {' or '.join(missing)} lives, and it needs one"
+            self._refuse(shard, begin, definition, "", reason)
             return
         self._begin(shard, definition, begin, envelope.traceparent, digest)
 
@@ -358,7 +366,7 @@ class Turn:
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
         trace = None
-        if root and not isinstance(message, Begin):
+        if root and not isinstance(message, Begin | Heartbeat):
             trace = identity.child(root, message.gid, message)
         topics = self._setting.topics
         return seal(

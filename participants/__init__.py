@@ -24,6 +24,7 @@ branch.py, step.py       PURE: what to do about a command, given what the databa
 postgres.py, barrier.py  branches and steps on Postgres
 service.py, worker.py    a participant at work, and the process around it
 resolver.py              branches that nobody has ended
+heart.py                 signs of life
 app.py, calls.py         what a service's own code sees
 """
 

@@ -115,3 +115,8 @@ class Backlog:
     def waiting(self) -> int:
         """How many jobs wait."""
         return len(self._urgent) + len(self._prepares)
+
+    @property
+    def prepares_waiting(self) -> int:
+        """How many prepares wait for a lane, or for room."""
+        return len(self._prepares)

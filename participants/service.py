@@ -23,6 +23,7 @@ from participants.barrier import Item, run_batch
 from participants.branch import Answer, Asked
 from participants.calls import Call
 from participants.connections import Connections, DatabaseAway
+from participants.heart import Load
 from participants.postgres import Branches
 from participants.watermark import Place
 from wire import failpoints
@@ -90,12 +91,13 @@ class Service:
         branches: Branches,
         *,
         held_limit: int,
+        slots: int = 0,
         spawn: Spawn,
         tell: Callable[[Told], None],
     ) -> None:
         self.participant, self.connections, self.branches = participant, connections, branches
         self._spawn, self._tell = spawn, tell
-        self._held_limit = held_limit
+        self._held_limit, self._slots = held_limit, slots
         self._backlog = Backlog(
             lanes=participant.connections - 1,  # one is for steps and the resolver
             held_limit=held_limit,
@@ -146,6 +148,17 @@ class Service:
     @property
     def at_work(self) -> bool:
         return self._stepping or self._backlog.unfinished > self._backlog.waiting
+
+    @property
+    def load(self) -> Load:
+        """What waits here, and what it can bear."""
+        return Load(
+            steps_waiting=len(self._steps),
+            prepares_waiting=self._backlog.prepares_waiting,
+            branches_held=len(self.branches.held),
+            held_limit=self._held_limit if self.participant.branches else 0,
+            slots=self._slots,
+        )
 
     @property
     def crowded(self) -> bool:

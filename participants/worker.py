@@ -31,6 +31,7 @@ from participants.connections import (
     describe,
     with_database,
 )
+from participants.heart import BEAT_S, STALLED_BEATS, Heart
 from participants.postgres import Branches
 from participants.replies import Replies
 from participants.resolver import Resolver
@@ -38,7 +39,7 @@ from participants.service import Service, Source, Told
 from participants.settings import Settings
 from participants.watermark import Watermark
 from wire import failpoints, gids
-from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
+from wire.envelope import Envelope, Record, Unreadable, bury, seal, subject, unseal
 from wire.kafka import (
     GroupReader,
     KafkaUnavailable,
@@ -90,6 +91,7 @@ class Bound:
         )
         self.branches = Branches(self.connections)
         self.held_limit = participant.held
+        self.slots = 0
 
     async def check(self) -> None:
         """See that the database is ready, and learn what it holds prepared."""
@@ -101,14 +103,14 @@ class Bound:
             )
         if not self.participant.branches:
             return
-        slots = await self.branches.slots()
-        if slots == 0:
+        self.slots = await self.branches.slots()
+        if self.slots == 0:
             raise NotReady(
                 f"{name} has branches, but prepared transactions are off in its database:"
                 " set max_prepared_transactions, e.g. to 256, and restart Postgres"
             )
         # Others have slots of this server as well.
-        self.held_limit = max(1, min(self.participant.held, slots * 3 // 4))
+        self.held_limit = max(1, min(self.participant.held, self.slots * 3 // 4))
         await self.branches.survey()
 
     async def migrate(self) -> None:
@@ -149,6 +151,7 @@ class Worker:
         self._settings, self._migrate = settings, migrate
         self._bound = [Bound(p, settings.postgres) for p in participants]
         self._group = settings.group or f"{settings.prefix}.{'+'.join(sorted(names))}"
+        self._heart = Heart(self._group)
 
     async def migrate(self) -> None:
         """Create what is missing in all databases."""
@@ -171,7 +174,7 @@ class Worker:
                     await _until_there(bound.migrate_if_new, stop)
                 await _until_there(bound.check, stop)
             while not stop.is_set():
-                session = _Session(self._bound, self._settings, self._group)
+                session = _Session(self._bound, self._settings, self._heart)
                 try:
                     await session.run(stop)
                 except* KafkaUnavailable as gone:
@@ -188,8 +191,8 @@ class Worker:
 class _Session:
     """One connection to Kafka, with everything that was read through it."""
 
-    def __init__(self, bound: Sequence[Bound], settings: Settings, group: str) -> None:
-        self._bound, self._settings, self._group = bound, settings, group
+    def __init__(self, bound: Sequence[Bound], settings: Settings, heart: Heart) -> None:
+        self._bound, self._settings, self._heart = bound, settings, heart
         self._topics = Topics(settings.prefix)
         self._watermark = Watermark()
         self._producer = Producer(settings.bootstrap)
@@ -197,7 +200,7 @@ class _Session:
         self._reader = GroupReader(
             settings.bootstrap,
             [Topics.commands(b.participant.name) for b in bound],
-            group=group,
+            group=heart.group,
             on_assigned=self._watermark.hold,
             on_revoked=self._watermark.forget,
         )
@@ -206,6 +209,9 @@ class _Session:
         self._shards = 0
         self._committed_at = 0.0
         self._voted = False
+        self._still_beats = 0
+        self._leaving = False
+        self._beats_are_heard = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop.
@@ -232,13 +238,18 @@ class _Session:
     async def _check_topics(self) -> None:
         commands = [Topics.commands(b.participant.name) for b in self._bound]
         wanted = [*commands, self._topics.replies, self._topics.dead_letters]
-        counts = await partition_counts(self._settings.bootstrap, wanted)
+        signs = self._topics.heartbeats
+        counts = await partition_counts(self._settings.bootstrap, [*wanted, signs])
         missing = [topic for topic in wanted if not counts.get(topic)]
         if missing:
             raise KafkaUnavailable(
                 f"no topic {', '.join(missing)} yet; `twofold topics` makes them"
             )
         self._shards = counts[self._topics.replies]
+        # Without it we work as well, and cannot be seen.
+        self._beats_are_heard = bool(counts.get(signs))
+        if not self._beats_are_heard:
+            logger.warning("no_heartbeats", topic=signs, hint="`twofold topics` makes it")
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         def spawn(work: Coroutine[Any, Any, None]) -> None:
@@ -254,6 +265,7 @@ class _Session:
                 bound.connections,
                 bound.branches,
                 held_limit=bound.held_limit,
+                slots=bound.slots,
                 spawn=spawn,
                 tell=functools.partial(self._tell, name),
             )
@@ -266,23 +278,20 @@ class _Session:
                     ask=functools.partial(self._inquire, name),
                 )
                 spawn(resolver.run())
-        logger.info("participants_ready", group=self._group, topics=sorted(self._services))
+        spawn(self._live())
+        logger.info("participants_ready", group=self._heart.group, topics=sorted(self._services))
 
     # ── in ───────────────────────────────────────────────────────────────────
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._reader.leave(self._crowded())
+            self._reader.leave_topics({topic for topic, s in self._services.items() if s.crowded})
             for record in await self._reader.poll(wait_ms=POLL_MS, limit=POLL_LIMIT):
                 self._receive(record)
             for service in self._services.values():
                 service.pump()
             await self._commit_offsets()
-
-    def _crowded(self) -> set[Place]:
-        """Name the partitions of participants whose steps pile up. The others are read on."""
-        crowded = {topic for topic, service in self._services.items() if service.crowded}
-        return {place for place in self._reader.assigned if place[0] in crowded}
+            self._still_beats = 0
 
     def _receive(self, record: Received) -> None:
         place = (record.topic, record.partition)
@@ -293,7 +302,7 @@ class _Session:
         except Unreadable as error:
             self._bury(record, str(error))
             return
-        processing = telemetry.begin(record, command, envelope.traceparent, group=self._group)
+        processing = telemetry.begin(record, command, envelope.traceparent, group=self._heart.group)
         source = Source(place, record.offset, envelope.traceparent, processing)
         service = self._services[record.topic]
         match command:
@@ -366,6 +375,33 @@ class _Session:
             partition=gid.shard,
         )
 
+    async def _live(self) -> None:
+        """Beat, as long as the reader turns.
+
+        Raises:
+            KafkaUnavailable: it has not turned for long.
+
+        """
+        while self._still_beats < STALLED_BEATS:
+            self._beat()
+            self._still_beats += 1
+            await asyncio.sleep(BEAT_S)
+        raise KafkaUnavailable(f"the reader has stood still for {STALLED_BEATS * BEAT_S:g} s")
+
+    def _beat(self) -> None:
+        if not self._beats_are_heard:
+            return
+        for service in self._services.values():
+            name = service.participant.name
+            beat = self._heart.beat(name, service.load, leaving=self._leaving)
+            record = seal(
+                Envelope(beat),
+                topic=self._topics.heartbeats,
+                source=f"/twofold/participant/{name}",
+                key=subject(beat),
+            )
+            self._replies.say(record, _nothing)
+
     def _forget(self, sources: Iterable[tuple[Place, int]]) -> None:
         for place, offset in sources:
             self._watermark.finish(place, offset)
@@ -387,6 +423,8 @@ class _Session:
         """Let what is under way come to its end; what waits is left for another time."""
         for service in self._services.values():
             service.close()
+        self._leaving = True
+        self._beat()
         give_up_at = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < give_up_at and (  # noqa: ASYNC110  # many small ends, one wait
             self._replies.unacknowledged or any(s.at_work for s in self._services.values())
@@ -396,7 +434,7 @@ class _Session:
 
 
 def _nothing() -> None:
-    """Nobody waits for an inquiry's acknowledgement: it is repeated."""
+    """Nobody waits for the acknowledgement of an inquiry or a beat: it is repeated."""
 
 
 async def _close(stop: Callable[[], Awaitable[None]]) -> None:

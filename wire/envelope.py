@@ -3,7 +3,7 @@
 The body is the message as JSON; everything about the message is a header:
 
     ce_specversion, ce_type, ce_source, ce_id      required by CloudEvents
-    ce_subject                                     the gid, or the start key
+    ce_subject                                     the gid, the start key, or the instance
     ce_expirytime                                  when an answer is no longer waited for
     traceparent                                    W3C trace context
     content-type                                   application/json
@@ -31,6 +31,7 @@ from wire.messages import (
     Compensated,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Order,
     Outcome,
@@ -45,6 +46,15 @@ MAX_BODY_BYTES: Final = 1_000_000
 
 MAX_KEY_BYTES: Final = 1_000
 MAX_BURIED_HEADER_BYTES: Final = 20_000
+
+REASON: Final = "twofold-reason"
+ORIGIN: Final = "twofold-origin"
+CUT: Final = "twofold-cut"
+GRAVE: Final = frozenset({REASON, ORIGIN, CUT})
+"""The headers of a dead letter that were not its own."""
+
+REPLAYED: Final = "twofold-replayed"
+"""Stands on a record that was put back, once for each time, and names the dead letter."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -62,6 +72,7 @@ TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.compensated.v1": Compensated,
     "twofold.inquired.v1": Inquired,
     "twofold.outcome.v1": Outcome,
+    "twofold.heartbeat.v1": Heartbeat,
 }
 _NAMES: Final = {cls: name for name, cls in TYPES.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -111,11 +122,19 @@ def identity(message: AnyMessage) -> str:
             return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Outcome():
             return f"{message.gid}/{message.outcome}"
+        case Heartbeat():
+            return f"{subject(message)}/{message.beat}"
 
 
 def subject(message: AnyMessage) -> str:
-    """Name what is spoken of: the transaction, or the key of one to be."""
-    return message.key if isinstance(message, Begin) else message.gid
+    """Name what is spoken of: the transaction, the key of one to be, or who lives."""
+    match message:
+        case Begin():
+            return message.key
+        case Heartbeat():
+            return f"{message.participant}/{message.instance}"
+        case _:
+            return message.gid
 
 
 def seal(
@@ -201,18 +220,25 @@ def bury(
     """Write a record that cannot be read to the dead-letter topic: as it came, and why.
 
     ``origin`` is topic/partition/offset, and leads to the whole of what is cut
-    here: a body or headers so large that the topic would refuse them.
+    here: a body or headers so large that the topic would refuse them. What was
+    cut is named, since what is left must not be taken for the whole.
     """
-    kept = [(name, text or b"") for name, text in headers if not name.startswith("twofold-")]
+    kept = [(name, text or b"") for name, text in headers if name not in GRAVE]
+    cut: list[str] = []
     if sum(len(name) + len(text) for name, text in kept) > MAX_BURIED_HEADER_BYTES:
-        kept = []
+        kept, cut = [], ["headers"]
+    if len(key or b"") > MAX_KEY_BYTES:
+        cut.append("key")
+    if len(value or b"") > MAX_BODY_BYTES:
+        cut.append("body")
     return Record(
         grave,
         key[:MAX_KEY_BYTES] if key is not None else None,
         value[:MAX_BODY_BYTES] if value is not None else None,
         [
             *kept,
-            ("twofold-reason", reason.encode("utf-8", "replace")[:2000]),
-            ("twofold-origin", origin.encode()),
+            (REASON, reason.encode("utf-8", "replace")[:2000]),
+            (ORIGIN, origin.encode()),
+            *([(CUT, ",".join(cut).encode())] if cut else []),
         ],
     )

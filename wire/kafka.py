@@ -11,7 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -40,6 +48,10 @@ REQUEST_TIMEOUT_MS: Final = 15_000
 CLOSE_S: Final = 5.0
 QUIET_S: Final = 3.0
 """How long a reader may be quiet before it asks whether it should be."""
+
+POLL_MS: Final = 100
+POLL_LIMIT: Final = 500
+"""How much is read at once of what is read to its end."""
 
 
 class KafkaUnavailable(Exception):
@@ -226,6 +238,37 @@ class ShardReader(_Reader):
         """Tell where each partition begins: the offset of its oldest kept record."""
         return await self._bounds(places, self._inner.beginning_offsets)
 
+    async def since(self, places: Iterable[Place], at_ms: int) -> dict[Place, int]:
+        """Tell where each partition's records from a time on begin; its end, if there are none."""
+        places = list(places)
+        try:
+            found = await self._inner.offsets_for_times(
+                {_TopicPartition(*place): at_ms for place in places}
+            )
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+        ends = await self.ends(places)
+        there = {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at is not None}
+        return {**ends, **there}
+
+    async def read(self, begins: Mapping[Place, int], ends: Mapping[Place, int]) -> list[Received]:
+        """Read what is between two offsets of each partition: all of it, and no more."""
+        self.assign({p: offset for p, offset in begins.items() if offset < ends[p]})
+        found: list[Received] = []
+        while await self._has_before(ends):
+            found += await self.poll(wait_ms=POLL_MS, limit=POLL_LIMIT)
+        self.assign({})
+        return [r for r in found if r.offset < ends[r.topic, r.partition]]
+
+    async def _has_before(self, ends: Mapping[Place, int]) -> bool:
+        """Tell whether a partition is not yet read to its end. Offsets can have gaps."""
+        return any(
+            [
+                await self._inner.position(tp) < ends[tp.topic, tp.partition]
+                for tp in self._inner.assignment()
+            ]
+        )
+
     @staticmethod
     async def _bounds(places: Iterable[Place], ask: Callable[..., Any]) -> dict[Place, int]:
         try:
@@ -272,10 +315,10 @@ class GroupReader(_Reader):
         else:
             self._inner.unsubscribe()
 
-    @property
-    def assigned(self) -> set[Place]:
-        """The partitions that this member of the group has now."""
-        return {(place.topic, place.partition) for place in self._inner.assignment()}
+    def leave_topics(self, topics: Collection[str]) -> None:
+        """Read no more of these topics for now, and of all others again. See `leave`."""
+        mine = {(place.topic, place.partition) for place in self._inner.assignment()}
+        self.leave(place for place in mine if place[0] in topics)
 
     async def commit(self, offsets: Mapping[Place, int]) -> None:
         """Note the next offset to read of each partition; a lost partition is only logged."""
@@ -318,6 +361,13 @@ async def partition_counts(bootstrap: str, topics: Iterable[str]) -> dict[str, i
             topic["topic"]: 0 if topic["error_code"] else len(topic["partitions"])
             for topic in described
         }
+
+
+async def committed(bootstrap: str, group: str) -> dict[Place, int]:
+    """Tell which offset is next for a consumer group, in each partition where it has said so."""
+    async with _admin(bootstrap) as admin:
+        found = await admin.list_consumer_group_offsets(group)
+        return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
 
 async def create_topics(

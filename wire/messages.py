@@ -1,12 +1,13 @@
 """Everything that coordinators and participants say to each other.
 
-Five families, each with one direction:
+Each family has one direction:
 
     request    a client or trigger  → coordinator    Begin
     command    coordinator          → participant    Prepare Commit Rollback Execute Compensate
     reply      participant          → coordinator    Voted Settled Executed Compensated Inquired
                a person             → coordinator    Order
     outcome    coordinator          → anyone         Outcome
+    sign       participant          → anyone         Heartbeat
 
 Each may arrive twice, late, or out of order: the receiver's tables say what
 then happens. Unknown fields are ignored, so that versions can roll; a change
@@ -17,8 +18,9 @@ Nothing here awaits, reads a clock, or logs.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -220,6 +222,32 @@ class Outcome(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """A process that serves a participant lives, and so much waits for it.
+
+    It is a hint for people and for starts yet to come. Nothing that has begun
+    depends on it.
+    """
+
+    participant: str
+    instance: str
+    beat: int
+    """Counts from 1 in each instance."""
+    started: Annotated[datetime, msgspec.Meta(tz=True)]
+    group: str
+    """The consumer group by which it reads its commands."""
+    steps_waiting: int = 0
+    prepares_waiting: int = 0
+    branches_held: int = 0
+    """Branches that are prepared and wait for their end."""
+    held_limit: int = 0
+    """How many branches it holds prepared at most; 0 if it has none."""
+    slots: int = 0
+    """How many prepared transactions its server can hold, for everyone."""
+    leaving: bool = False
+    """Whether it is told to stop: it finishes what it has begun, and reads no more."""
+
+
 Command: TypeAlias = Prepare | Commit | Rollback | Execute | Compensate
 Reply: TypeAlias = Voted | Settled | Executed | Compensated | Inquired
-AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome
+AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome | Heartbeat

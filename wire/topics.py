@@ -30,6 +30,11 @@ class Topics(NamedTuple):
         """Records that could not be read, with the reason in a header."""
         return f"{self.prefix}.dead-letters"
 
+    @property
+    def heartbeats(self) -> str:
+        """Signs of life of participants. Kept for minutes; one partition is enough."""
+        return f"{self.prefix}.heartbeats"
+
     @staticmethod
     def commands(participant: str) -> str:
         """What a participant is asked to do. Keyed by gid."""

@@ -10,6 +10,10 @@ running.py        serve
 preparing.py      migrate, topics
 starting.py       start
 transactions.py   list, show
+nodes.py          nodes
+dlq.py            what the commands of dlq take
+dead_letters.py   dlq list, show, replay
+letters.py        what a dead letter says of itself; pure
 plain.py          records and states in plain words; pure
 story.py          all that can be said of one transaction; pure
 

@@ -190,6 +190,26 @@ def show(
     _answer(ok=_run(transactions.show(config, what, key, output)))
 
 
+def nodes(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")
+    ] = False,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show who runs, who is suspected or gone, and how much waits for whom.
+
+    Exit code 1 if nobody has a shard, or if no instance of a participant lives
+    that a definition needs. Whoever is silent for three seconds counts as gone.
+
+    Example: twofold nodes --watch
+    """
+    from coordinator.cli import nodes as looking
+
+    _answer(ok=_run(looking.nodes(config, watch=watch, output=output)))
+
+
 def config(config: ConfigFile = None, output: OutputOption = Output.TEXT) -> None:
     """Show the settings in force, and where each is said. Passwords are masked.
 
@@ -208,6 +228,7 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     start,
     list_,
     show,
+    nodes,
     config,
 )
 

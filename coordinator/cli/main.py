@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from coordinator.cli import commands, order_commands
+from coordinator.cli import commands, dlq, order_commands
 from coordinator.cli.errors import TROUBLE, Trouble, explain, missing_module
 
 GROUP: Final = "twofold.commands"
@@ -85,6 +85,9 @@ app = typer.Typer(
 )
 for command in (*commands.ALL, *order_commands.ALL):
     app.command(command.__name__.rstrip("_"))(command)
+
+
+app.add_typer(dlq.app, name="dlq")
 
 
 def _stand_in(entry: EntryPoint) -> None:

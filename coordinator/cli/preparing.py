@@ -21,6 +21,12 @@ from wire.kafka import create_topics, partition_counts
 from wire.topics import Topics
 
 DAY_MS: Final = 24 * 3_600_000
+SIGNS: Final = {
+    "message.timestamp.type": "LogAppendTime",  # the broker's clock, not that of whoever beats
+    "retention.ms": "600000",
+    "segment.ms": "300000",
+}
+"""Signs of life are of interest for minutes."""
 SETTLE_LOOKS: Final = 50
 """How often to look for a topic that was created, until all brokers know it."""
 
@@ -148,6 +154,7 @@ def wanted_topics(
         Plan(names.replies, shards, exactly=True, config=week),
         Plan(names.outcomes, shards, exactly=False, config=week),
         Plan(names.dead_letters, 1, exactly=False, config=month),
+        Plan(names.heartbeats, 1, exactly=False, config={**ours, **SIGNS}),
     ]
     starts = {d.start.topic for d in definitions if d.start.topic is not None}
     needed = {name for d in definitions for name in definition_topics(d, partitions)}

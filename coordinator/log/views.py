@@ -1,4 +1,4 @@
-"""What people ask of the log: list, find, show.
+"""What people ask of the log: list, find, show; and who writes it.
 
 Each function takes an asyncpg connection or pool, such as a PostgresLog's
 own; one that lives long should be made with ask.SESSION. An answer is a few index
@@ -44,6 +44,18 @@ class TransactionView(NamedTuple):
     reason: str
     began_us: int
     ended_us: int | None
+
+
+class CoordinatorView(NamedTuple):
+    """A coordinator, as the log's database has heard of it."""
+
+    id: str
+    silent_us: int
+    up_us: int
+    shards: tuple[int, ...]
+    """Those that are leased to it."""
+    active: int
+    """Transactions of these shards that need an owner."""
 
 
 class TransactionDetail(NamedTuple):
@@ -119,6 +131,45 @@ async def list_orders(source: Any, *, gid: str | None = None, limit: int = 50) -
         return []
     rows = await ask(source, _ORDERS, max(0, min(limit, MOST)), gid)
     return [Entry(found, seq, at_us, decode(text)) for found, seq, at_us, text in rows]
+
+
+_COORDINATORS = """
+    WITH leased AS (
+         SELECT owner, shard FROM twofold.lease WHERE until > clock_timestamp())
+    SELECT id,
+           (extract(epoch FROM clock_timestamp() - heartbeat) * 1000000)::bigint,
+           (extract(epoch FROM clock_timestamp() - started) * 1000000)::bigint,
+           ARRAY(SELECT shard FROM leased WHERE owner = id ORDER BY shard),
+           (SELECT count(*) FROM twofold.transaction t JOIN leased l USING (shard)
+             WHERE l.owner = id AND t.active AND t.status <> 'ended')
+      FROM twofold.replica ORDER BY id
+"""
+
+_UNOWNED = """
+    SELECT s.id FROM twofold.shard s
+     WHERE NOT EXISTS (SELECT FROM twofold.lease l
+                        WHERE l.shard = s.id AND l.until > clock_timestamp())
+     ORDER BY s.id
+"""
+
+
+async def list_coordinators(source: Any) -> list[CoordinatorView]:
+    """Return all coordinators of the last hour; one that was stopped cleanly has gone from it.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    rows = await ask(source, _COORDINATORS)
+    return [
+        CoordinatorView(id_, silent_us, up_us, tuple(shards), active)
+        for id_, silent_us, up_us, shards, active in rows
+    ]
+
+
+async def unowned_shards(source: Any) -> list[int]:
+    """Return the shards that nobody has."""
+    return [row[0] for row in await ask(source, _UNOWNED)]
 
 
 async def list_transactions(

@@ -20,7 +20,7 @@ import pytest
 
 from compose.local.stack import Kafka, Postgres
 from wire import gids
-from wire.envelope import Envelope, seal, unseal
+from wire.envelope import Envelope, Record, seal, unseal
 from wire.kafka import GroupReader, Producer, create_topics
 from wire.messages import AnyMessage, Compensate, Compensated, Execute, Executed, Result
 
@@ -256,6 +256,7 @@ async def test_topics_are_created_once_and_then_checked(ready: Shell) -> None:
         "cli.replies",
         "cli.outcomes",
         "cli.dead-letters",
+        "cli.heartbeats",
         "clerk.commands",
     }
     assert all(line["ok"] for line in report)
@@ -270,7 +271,7 @@ async def test_topics_that_are_wrong_are_listed(ready: Shell, kafka: Kafka) -> N
 
     assert done.code == 1
     assert "wrong: 3 partitions, and the log has 2 shards" in done.out
-    assert done.out.count("missing") == 3
+    assert done.out.count("missing") == 4
 
 
 async def test_a_start_that_nobody_takes_says_so(ready: Shell) -> None:
@@ -449,3 +450,74 @@ async def test_ctrl_c_is_quiet(running: Shell) -> None:
     done = await running.end(process)
 
     assert (done.code, done.out, done.err) == (130, "", "")
+
+
+# ── dead letters ─────────────────────────────────────────────────────────────
+
+
+async def test_a_dead_letter_is_found_shown_and_put_back(running: Shell, kafka: Kafka) -> None:
+    """Nothing is sent before --yes; what is put back is read again, and may die again."""
+    producer = Producer(kafka.bootstrap)
+    await producer.start()
+    headers = [("ce_type", b"twofold.begin.v1"), ("traceparent", b"mine")]
+    await producer.burst([Record("cli.requests", b"torn", b'{"torn', headers, 0)])
+    await producer.stop()
+
+    def torn(found: list[Any]) -> list[Any]:
+        return [one for one in found if one["key"] == "torn"]
+
+    async def until_buried(times: int) -> list[Any]:
+        while (
+            len(found := torn(await running.json("dlq", "list", "--topic", "cli.requests"))) < times
+        ):
+            await asyncio.sleep(0.1)
+        return found
+
+    [first] = await until_buried(1)
+    assert first["reason"].startswith("twofold.begin.v1: ")
+    assert first["origin"].startswith("cli.requests/0/")
+    table = (await running.run("dlq", "list")).out.splitlines()
+    assert table[0].split() == ["TIME", "ORIGIN", "SIZE", "REPLAYS", "KEY", "REASON"]
+    assert first["origin"] in table[1]
+
+    shown = (await running.run("dlq", "show", first["origin"])).out
+    for line in (f"as {first['address']}", "traceparent  mine", '{"torn'):
+        assert line in shown
+    assert await running.json("dlq", "show", first["address"]) == await running.json(
+        "dlq", "show", first["origin"]
+    )
+
+    preview = await running.run("dlq", "replay", first["origin"])
+    assert (preview.code, first["origin"] in preview.out) == (0, True)
+    assert "nothing was sent; --yes puts back 1" in preview.err
+    done = await running.run("dlq", "replay", "--reason", "begin.v1", "--since", "1h", "--yes")
+    assert (done.code, "1 put back" in done.out) == (0, True)
+
+    [again, before] = await until_buried(2)
+    assert before == first
+    assert again["replays"] == [first["address"]]
+    assert again["origin"] != first["origin"]
+    # The first is not offered any more: it has come back as the second.
+    offered = await running.json("dlq", "replay", "--topic", "cli.requests")
+    assert [one["address"] for one in torn(offered)] == [again["address"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["show", "cli.requests/0/99999"], 1, "there is no dead letter cli.requests/0/99999"),
+        (["show", "cli.requests"], 3, "Give TOPIC/PARTITION/OFFSET"),
+        (["replay", "cli.requests/0/99999"], 3, "there is no dead letter"),
+        (["replay", "--reason", "nobody ever said this"], 1, "there is no such dead letter"),
+        (["list", "--since", "soon"], 3, "Give how long ago"),
+        (["replay"], 2, "one of both"),
+    ],
+)
+async def test_a_dead_letter_that_is_not_there_is_a_no(
+    ready: Shell, args: list[str], code: int, said: str
+) -> None:
+    """And a command line that means nothing says what would."""
+    done = await ready.run("dlq", *args)
+
+    assert done.code == code
+    assert said in done.err

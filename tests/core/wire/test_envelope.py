@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from wire.messages import (
     End,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Outcome,
     Prepare,
@@ -53,6 +55,19 @@ _BY_FIELD: dict[str, st.SearchStrategy[Any]] = {
     "version": st.integers(1, 1000),
     "one_phase": st.booleans(),
     "undone": st.booleans(),
+    "leaving": st.booleans(),
+    "started": st.datetimes(timezones=st.just(UTC)),
+    **dict.fromkeys(
+        (
+            "beat",
+            "steps_waiting",
+            "prepares_waiting",
+            "branches_held",
+            "held_limit",
+            "slots",
+        ),
+        st.integers(0, 10_000),
+    ),
     "vote": st.sampled_from(Vote),
     "end": st.sampled_from(End),
     "action": st.sampled_from(Action),
@@ -69,6 +84,7 @@ def built(cls: type[Any]) -> st.SearchStrategy[Any]:
 
 
 messages = st.sampled_from(list(TYPES.values())).flatmap(built)
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 EXECUTED = Executed(gid="g", step="s", attempt=1, result=Result.DONE)
 HEADERS = [("ce_type", b"twofold.executed.v1")]
 BODY = b'{"gid":"g","step":"s","attempt":1,"result":"done"}'
@@ -126,7 +142,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
 
 def test_a_deadline_is_written_as_rfc_3339() -> None:
     """Other people's tools read it; UTC is a Z, and no microsecond is lost."""
-    moment = int(datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()) * 1_000_000
+    moment = int(NOON.timestamp()) * 1_000_000
 
     assert dict(sealed(EXECUTED, deadline_us=moment).headers)["ce_expirytime"] == (
         b"2026-03-01T12:00:00Z"
@@ -242,6 +258,12 @@ DISTINCT: list[Any] = [
     *[Compensated(gid="g", step="a", attempt=n, result=r) for n in (1, 2) for r in Result],
     Outcome(gid="g", definition="d", version=1, key="k", outcome="COMMITTED"),
     Outcome(gid="h", definition="d", version=1, key="k", outcome="COMMITTED"),
+    *[
+        Heartbeat(participant=p, instance=i, beat=n, started=NOON, group="g")
+        for p in "pq"
+        for i in "ij"
+        for n in (1, 2)
+    ],
 ]
 
 
@@ -290,3 +312,13 @@ def test_a_record_is_a_cloud_event_to_others(message: Any) -> None:
     assert event.get_datacontenttype() == "application/json"
     assert event.get_extension("expirytime") == "1970-01-01T00:00:01Z"
     assert event.get_data() == msgspec.json.decode(record.value)
+
+
+@pytest.mark.parametrize("name", sorted(TYPES.keys() - {"twofold.begin.v1"}))
+def test_the_page_for_other_languages_has_every_field(name: str) -> None:
+    """docs/wire-protocol.md is all they have; a start is made by our own tools."""
+    page = (Path(__file__).parents[3] / "docs" / "wire-protocol.md").read_text()
+    said = " ".join(line for line in page.splitlines() if f"`{name}`" in line)
+
+    missing = [field for field in TYPES[name].__struct_fields__ if f"`{field}`" not in said]
+    assert not missing

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wire.envelope import Envelope, Record, seal, unseal
-from wire.kafka import GroupReader, Producer, Received, create_topics
+from wire.kafka import GroupReader, Producer, Received, ShardReader, create_topics
 from wire.messages import Command, Reply
 from wire.topics import Topics
 
@@ -20,8 +20,8 @@ _numbers = itertools.count(1)
 class Asker:
     """One cluster's topics, with a prefix of their own."""
 
-    def __init__(self, bootstrap: str, participants: Sequence[str]) -> None:
-        self.bootstrap, self.participants = bootstrap, participants
+    def __init__(self, bootstrap: str, participants: Sequence[str], *, signs: bool = True) -> None:
+        self.bootstrap, self.participants, self._signs = bootstrap, participants, signs
         self.prefix = f"t{time.time_ns() // 1000 % 10**9}-{next(_numbers)}"
         self.topics = Topics(self.prefix)
         self._producer = Producer(bootstrap)
@@ -34,6 +34,8 @@ class Asker:
 
     async def start(self) -> None:
         counts = {self.topics.replies: SHARDS, self.topics.dead_letters: 1}
+        if self._signs:
+            counts[self.topics.heartbeats] = 1
         counts |= {Topics.commands(name): 2 for name in self.participants}
         await create_topics(self.bootstrap, counts, replication=1, config={})
         await self._producer.start()
@@ -79,6 +81,15 @@ class Asker:
     async def graves(self, count: int, *, seconds: float = 20.0) -> list[Received]:
         """Wait for so many dead letters."""
         return await self._take(self.topics.dead_letters, count, seconds)
+
+    async def heartbeats(self) -> list[Received]:
+        """Return all signs of life so far."""
+        reader, place = ShardReader(self.bootstrap), (self.topics.heartbeats, 0)
+        await reader.start()
+        try:
+            return await reader.read(await reader.beginnings([place]), await reader.ends([place]))
+        finally:
+            await reader.stop()
 
     async def silence(self, *, seconds: float) -> list[Any]:
         """Listen for a while, and return what was said."""

@@ -30,6 +30,7 @@ from wire.messages import (
     End,
     Execute,
     Executed,
+    Heartbeat,
     Inquired,
     Prepare,
     Result,
@@ -505,3 +506,56 @@ async def test_while_connections_are_lost_all_the_time_everything_happens_once(
     expected = {f"{g}/s" for g in steps if g not in undone}
     expected |= {f"{g}/b" for g in branches if g not in aborted}
     assert await database.items() == dict.fromkeys(expected, 1)
+
+
+# ── signs of life ────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_beats_says_what_waits_and_says_goodbye(
+    serve: Serve, asker: Asker, shop: Participant
+) -> None:
+    """Under one name, with numbers that go on from session to session."""
+    gids = [new_gid() for _ in range(shop.held + 5)]
+
+    async def is_full() -> bool:
+        return any(beat.prepares_waiting == 5 for beat in await beats(asker))
+
+    async with serve():
+        await asker.ask(shop.name, *(prepare(gid) for gid in gids))
+        await asker.hear(shop.held)
+        await eventually(is_full)
+
+    said = await beats(asker)
+    full = next(beat for beat in said if beat.prepares_waiting)
+    assert (full.branches_held, full.held_limit) == (shop.held, shop.held)
+    assert full.slots >= full.held_limit
+    assert {(beat.participant, beat.instance) for beat in said} == {(shop.name, full.instance)}
+    assert [beat.beat for beat in said] == list(range(1, len(said) + 1))
+    assert [beat.leaving for beat in said if beat.leaving] == [said[-1].leaving]
+    assert full.group == f"{asker.prefix}.{shop.name}"
+
+
+async def test_a_worker_that_cannot_be_seen_works_all_the_same(
+    kafka: Kafka, shop: Participant, database: Database
+) -> None:
+    """The topic of heartbeats may be missing."""
+    asker, gid = Asker(kafka.bootstrap, [shop.name], signs=False), new_gid()
+    await asker.start()
+    stop = asyncio.Event()
+    settings = Settings(bootstrap=asker.bootstrap, prefix=asker.prefix, cluster="test")
+    running = asyncio.create_task(Worker([shop], settings).run(stop))
+    try:
+        await asker.ask(shop.name, execute(gid))
+        await asker.hear(1)
+    finally:
+        stop.set()
+        await running
+        await asker.stop()
+
+    assert await database.items() == {f"{gid}/s": 1}
+
+
+async def beats(asker: Asker) -> list[Heartbeat]:
+    """Return all signs of life so far."""
+    found = [unseal(r.headers, r.value).message for r in await asker.heartbeats()]
+    return [message for message in found if isinstance(message, Heartbeat)]
