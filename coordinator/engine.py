@@ -26,7 +26,7 @@ import structlog
 
 from coordinator.clock import Clock
 from coordinator.core import machine
-from coordinator.core.records import Begun
+from coordinator.core.records import Begun, Decision
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
 from coordinator.turn import Known, Setting, Turn, input_hash
@@ -226,7 +226,10 @@ class Engine:
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
-            known.decisions = await self._log.decisions(doubts)
+            # Begin and decision are durable before anything is sent, so a name
+            # that the log lacks was never decided to commit: presumed abort.
+            presumed = dict.fromkeys(doubts, Decision.ABORT)
+            known.decisions = {**presumed, **await self._log.decisions(doubts)}
         return known
 
     # ── shards come and go ───────────────────────────────────────────────────
