@@ -28,7 +28,6 @@ from sagas.model import AnyDefinition, Atomic, Saga
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
-from tests.simulation.log import SimLog
 from tests.simulation.trace import Trace, short
 from wire import gids
 from wire.envelope import Record, unseal
@@ -96,7 +95,9 @@ class Check(logs.Watching, databases.Watching):
 
     def bug(self, name: str, group: BaseExceptionGroup[BaseException]) -> None:
         """See a process fail in a way that nobody has foreseen."""
-        self.insist(holds=False, invariant="no unforeseen exception", text=f"{name}: {_leaf(group)!r}")
+        self.insist(
+            holds=False, invariant="no unforeseen exception", text=f"{name}: {_leaf(group)!r}"
+        )
 
     def tenure_ended(self, group: BaseExceptionGroup[BaseException]) -> None:
         """See a tenure end as it may."""
@@ -106,9 +107,7 @@ class Check(logs.Watching, databases.Watching):
 
     def claimed(self, replica: str, positions: Sequence[Position]) -> None:
         for position in positions:
-            self.insist(
-                position.epoch > self.epochs[position.shard], "epochs rise", f"{position}"
-            )
+            self.insist(position.epoch > self.epochs[position.shard], "epochs rise", f"{position}")
             self.epochs[position.shard] = position.epoch
             self.trace.note(replica, f"owns shard {position.shard}, epoch {position.epoch}")
 
@@ -118,7 +117,7 @@ class Check(logs.Watching, databases.Watching):
     def refused(self, why: str) -> None:
         self.insist(holds=False, invariant="a place in the log is taken once", text=why)
 
-    def persisted(self, batch: Batch, counted: frozenset[int], log: SimLog) -> None:
+    def persisted(self, batch: Batch, counted: frozenset[int]) -> None:
         for position in batch.positions:
             if position.shard in counted:
                 self._moved(position)
@@ -230,7 +229,9 @@ class Check(logs.Watching, databases.Watching):
             case Execute() | Compensate():
                 self._asks_step(message)
             case _:
-                self.insist(holds=False, invariant="coordinators know what to say", text=f"{message}")
+                self.insist(
+                    holds=False, invariant="coordinators know what to say", text=f"{message}"
+                )
 
     def _asks_step(self, message: Execute | Compensate) -> None:
         facts = self.facts.get(message.gid)
@@ -296,7 +297,7 @@ class Check(logs.Watching, databases.Watching):
             name,
         )
 
-    def committed(self, database: Database, transaction: Transaction, name: str | None) -> None:
+    def committed(self, database: Database, transaction: Transaction) -> None:
         for key, row in transaction.rows.items():
             if key[0] == "branch":
                 self._marked(database, key[1], key[2], row)

@@ -96,7 +96,7 @@ class Coordinator:
                 await self._tenure()
             except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
                 self._check.tenure_ended(group)
-            except* Exception as group:
+            except* Exception as group:  # noqa: BLE001  # a bug of the product, or of ours
                 self._check.bug(self.process.name, group)
             self.engine = None
             await asyncio.sleep(PAUSE_S)
@@ -146,5 +146,3 @@ class Coordinator:
 
 def _never() -> bool:
     return False
-
-

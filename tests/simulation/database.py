@@ -77,8 +77,8 @@ class Watching:
     def prepared(self, database: Database, name: str) -> None:
         """See a transaction become prepared."""
 
-    def committed(self, database: Database, transaction: Transaction, name: str | None) -> None:
-        """See a transaction become visible; with a name, it was prepared."""
+    def committed(self, database: Database, transaction: Transaction) -> None:
+        """See a transaction become visible."""
 
     def rolled_back(self, database: Database, name: str) -> None:
         """See a prepared transaction vanish."""
@@ -128,7 +128,7 @@ class Database:
                     _wake(waiter)
         transaction.held.clear()
 
-    def publish(self, transaction: Transaction, name: str | None = None) -> None:
+    def publish(self, transaction: Transaction) -> None:
         """Make visible what a transaction wrote, all at once."""
         for key, row in transaction.rows.items():
             if row is None:
@@ -136,7 +136,7 @@ class Database:
             else:
                 self.rows[key] = row
         self.ledger += transaction.effects
-        self.watching.committed(self, transaction, name)
+        self.watching.committed(self, transaction)
         self.let_go(transaction)
 
 
@@ -153,6 +153,19 @@ class SimConnection:
         self._loop = asyncio.get_running_loop()
         self._open = True
         self._transaction: Transaction | None = None
+        self._plain: dict[str, Callable[..., str]] = {
+            "BEGIN": self._begin,
+            "COMMIT": self._commit,
+            "ROLLBACK": self._roll_back,
+            "SAVEPOINT twofold": self._save,
+            "RELEASE twofold": self._release,
+            "ROLLBACK TO twofold; RELEASE twofold": self._roll_back_to,
+            "SELECT 1": lambda: "SELECT 1",
+            EFFECT: self._effect,
+            barrier.UPDATE: self._update,
+            barrier.DELETE: self._delete,
+            postgres.KEEP_REPLY: self._keep_reply,
+        }
         database.connections.append(self)
 
     # ── as asyncpg has it ────────────────────────────────────────────────────
@@ -298,9 +311,8 @@ class SimConnection:
     async def _execute(self, sql: str, args: Sequence[Any]) -> str:
         if sql is postgres.MARK:
             return await self._mark(*args)
-        plain = _PLAIN.get(sql)
-        assert plain is not None, sql
-        return plain(self, *args)
+        assert sql in self._plain, sql
+        return self._plain[sql](*args)
 
     def _begin(self) -> str:
         assert self._transaction is None, "BEGIN inside a transaction"
@@ -386,7 +398,7 @@ class SimConnection:
         if transaction is None:
             raise asyncpg.UndefinedObjectError("there is no such prepared transaction")
         if what == "COMMIT PREPARED":
-            database.publish(transaction, name)
+            database.publish(transaction)
         else:
             database.let_go(transaction)
             database.watching.rolled_back(database, name)
@@ -435,27 +447,10 @@ class SimConnection:
         return "DELETE"
 
 
-_PLAIN: Final[dict[str, Callable[..., str]]] = {
-    "BEGIN": SimConnection._begin,
-    "COMMIT": SimConnection._commit,
-    "ROLLBACK": SimConnection._roll_back,
-    "SAVEPOINT twofold": SimConnection._save,
-    "RELEASE twofold": SimConnection._release,
-    "ROLLBACK TO twofold; RELEASE twofold": SimConnection._roll_back_to,
-    "SELECT 1": lambda _self: "SELECT 1",
-    EFFECT: SimConnection._effect,
-    barrier.UPDATE: SimConnection._update,
-    barrier.DELETE: SimConnection._delete,
-    postgres.KEEP_REPLY: SimConnection._keep_reply,
-}
-
-
 class SimConnections(Connections):
     """Connections to a simulated database."""
 
-    def __init__(
-        self, database: Database, process: Process, faults: Faults, *, limit: int
-    ) -> None:
+    def __init__(self, database: Database, process: Process, faults: Faults, *, limit: int) -> None:
         super().__init__("", name=database.name, limit=limit)
         self._database, self._process, self._faults = database, process, faults
 

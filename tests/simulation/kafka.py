@@ -51,7 +51,7 @@ class Broker:
         else:
             self.keep(record)
         if strikes(Fault.MESSAGE_DOUBLED, record.topic):
-            late = self._faults.between(Fault.MESSAGE_DOUBLED, 0.0, 2.0)
+            late = 3 * self._faults.between(Fault.MESSAGE_DOUBLED, 0.0, 1.0) ** 4
             self._loop.call_later(late, self.keep, record)
         if strikes(Fault.MESSAGE_REPLAYED, record.topic):
             self._replay_some(record.topic)

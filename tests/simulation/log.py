@@ -36,10 +36,7 @@ GIVEN_UP_S = 0.4
 class Watching:
     """What the server tells whoever watches it; see check.py."""
 
-    def before_persist(self, batch: Batch, log: SimLog) -> None:
-        """See a batch before it counts."""
-
-    def persisted(self, batch: Batch, counted: frozenset[int], log: SimLog) -> None:
+    def persisted(self, batch: Batch, counted: frozenset[int]) -> None:
         """See what has counted."""
 
     def claimed(self, replica: str, positions: Sequence[Position]) -> None:
@@ -55,17 +52,14 @@ class Watching:
 class SimLog(MemoryLog):
     """The server: the twin of the Postgres log, and what it looks like from outside."""
 
-    def __init__(
-        self, facts: ClusterFacts, clock: Callable[[], int], watching: Watching
-    ) -> None:
+    def __init__(self, facts: ClusterFacts, clock: Callable[[], int], watching: Watching) -> None:
         super().__init__(facts, clock)
         self.watching = watching
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         """Write a batch, before the eyes of the invariants."""
-        self.watching.before_persist(batch, self)
         counted = await super().persist(batch)
-        self.watching.persisted(batch, counted, self)
+        self.watching.persisted(batch, counted)
         return counted
 
     async def claim(
@@ -132,10 +126,11 @@ class LogClient(DecisionLog):
             later = faults.between(Fault.LOG_BROKEN_OFF, 0.01, 6.0)
             asyncio.get_running_loop().call_later(later, _unheard, execute)
             raise LogUnavailable("its connection was lost on the way there")
-        delay = TRAVEL_S * (0.5 + self._chance.random())
+        there_s, back_s = TRAVEL_S * (0.5 + self._chance.random()), 0.0
         if faults.strikes(Fault.LOG_SLOW, name):
-            delay = faults.between(Fault.LOG_SLOW, 0.05, 2.0)
-        answer = await self._process.call(lambda: at_once(execute()), delay)
+            slow_s = faults.between(Fault.LOG_SLOW, 0.05, 2.0)
+            there_s, back_s = (slow_s, 0.0) if self._chance.random() < 0.5 else (there_s, slow_s)
+        answer = await self._process.call(lambda: at_once(execute()), there_s, back_s)
         if not self._reachable() or faults.strikes(Fault.LOG_UNACKNOWLEDGED, name):
             raise LogUnavailable("its connection was lost on the way back")
         return answer

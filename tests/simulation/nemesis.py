@@ -20,7 +20,6 @@ class Nemesis:
 
     def strike(self) -> None:
         """Do one tick's worth of harm."""
-        self._replace_the_dead()
         for coordinator in tuple(self._world.coordinators):
             if coordinator.process.alive:
                 self._harm(coordinator)
@@ -68,7 +67,7 @@ class Nemesis:
         if faults.strikes(Fault.PARTICIPANT_DOUBLED, name):
             world.start_worker(name)
 
-    def _replace_the_dead(self) -> None:
+    def replace_the_dead(self) -> None:
         """Start as many as there were, some time after."""
         world = self._world
         gone = [c for c in world.coordinators if not c.process.alive or c.process.done]
@@ -80,7 +79,7 @@ class Nemesis:
             world.workers[name] = [p for p in processes if p.alive]
             if not world.workers[name]:
                 world.start_worker(name)
-            while len(world.workers[name]) > 2:  # noqa: PLR2004
+            while len(world.workers[name]) > 2:
                 world.workers[name].pop(0).kill()
 
     def _publish(self) -> None:
@@ -100,4 +99,3 @@ class Nemesis:
         for processes in world.workers.values():
             for process in processes:
                 process.resume()
-        self._replace_the_dead()

@@ -75,6 +75,7 @@ class Worker:
     def __init__(
         self,
         process: Process,
+        *,
         database: Database,
         broker: Broker,
         faults: Faults,
@@ -141,7 +142,12 @@ class Worker:
         spawn(replies.run())
         spawn(self._resolve(resolver))
         return Service(
-            self._bank, self._connections, self._branches, held_limit=3, spawn=spawn, tell=self._tell
+            self._bank,
+            self._connections,
+            self._branches,
+            held_limit=3,
+            spawn=spawn,
+            tell=self._tell,
         )
 
     async def _resolve(self, resolver: Resolver) -> None:

@@ -77,13 +77,9 @@ class Process:
         if not self.alive:
             raise asyncio.CancelledError
 
-    async def call(self, execute: Callable[[], T], delay: float) -> T:
+    async def call(self, execute: Callable[[], T], there_s: float, back_s: float = 0) -> T:
         """Let a server execute something, and hear what came of it."""
         await self.step()
-        if not delay:
-            answer = execute()
-            await self.step()
-            return answer
         heard: asyncio.Future[T] = self._loop.create_future()
 
         def serve() -> None:
@@ -96,7 +92,9 @@ class Process:
                 if not heard.done():
                     heard.set_result(answer)
 
-        self._loop.call_later(delay, serve)
+        self._loop.call_later(there_s, serve)
         answer = await heard
+        if back_s:
+            await asyncio.sleep(back_s)
         await self.step()
         return answer

@@ -16,6 +16,7 @@ from sagas.model import (
     Atomic,
     Branch,
     Call,
+    EvaluationFailed,
     Expression,
     Retry,
     Saga,
@@ -91,7 +92,7 @@ def _again(begun: Starting, faults: Faults) -> list[Starting]:
     again: list[Starting] = []
     for fault, body in ((Fault.START_REPEATED, {"n": 1}), (Fault.START_CHANGED, {"n": 2})):
         if faults.strikes(fault, begun.key):
-            after_s = faults.between(fault, 0, 3)
+            after_s = 3 * faults.between(fault, 0, 1) ** 4  # often at once, sometimes late
             again.append(begun._replace(at_s=begun.at_s + after_s, input=body))
     return again
 
@@ -100,11 +101,12 @@ def atomic(name: str, version: int, participants: int, chance: random.Random) ->
     """Make up an atomic transaction of one to three branches."""
     count = chance.choice((1, 2, 2, 2, 3))
     amounts = {1: (0,), 2: (7, -7), 3: (9, -9, 0)}[count]
+    hopeless = chance.random() < 0.1
     branches = {
         f"b{i}": Branch(
             name=f"b{i}",
             call=Call(f"p{chance.randrange(participants)}", "work"),
-            data=_data(amount),
+            data=_impossible if hopeless else _data(amount),
             key=None,
         )
         for i, amount in enumerate(amounts)
@@ -216,6 +218,10 @@ def _data(amount: int) -> Expression:
         return {"key": scope["txn"]["key"], "amount": amount}
 
     return give
+
+
+def _impossible(_scope: Scope) -> Any:
+    raise EvaluationFailed("it has no value")
 
 
 _VOTES: Final = ("done",) * 8 + ("busy", "refused", "failed", "slow")
