@@ -224,8 +224,9 @@ class Check(logs.Watching, databases.Watching):
                 self.insist(ok, "no rollback before its record", f"{message}")
             case Prepare():
                 facts = self.facts.get(message.gid)
-                ok = facts is not None and message.branch in _atomic(facts).branches
-                self.insist(ok, "asked as its own definition says", f"{message}")
+                self.insist(facts, "no command before its record", f"{message}")
+                known = facts is None or message.branch in _atomic(facts).branches
+                self.insist(known, "asked as its own definition says", f"{message}")
             case Execute() | Compensate():
                 self._asks_step(message)
             case _:
