@@ -23,6 +23,7 @@ class Fault(StrEnum):
     MESSAGE_DOUBLED = "message doubled"
     MESSAGE_DELAYED = "message delayed"
     MESSAGE_REPLAYED = "old message replayed"
+    MESSAGE_UNREADABLE = "message unreadable"
     SEND_FAILED = "send failed"
     SEND_UNACKNOWLEDGED = "sent, and reported as failed"
     READ_FAILED = "read failed"
@@ -84,6 +85,7 @@ RATES: Final = {
     Fault.START_REPEATED: 0.4,
     Fault.START_CHANGED: 0.3,
     Fault.VERSION_PUBLISHED: 0.1,
+    Fault.MESSAGE_UNREADABLE: 0.05,
 }
 """How often each strikes where it is on: a time it could, or a tick of the nemesis."""
 

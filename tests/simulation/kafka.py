@@ -22,6 +22,7 @@ from wire.topics import Topics
 
 TRAVEL_S = 0.002
 GIVEN_UP_S = 0.3
+UNREADABLE = b"{"
 
 
 class Broker:
@@ -35,6 +36,8 @@ class Broker:
         self.on_append: list[Callable[[Received], None]] = []
         self._faults, self._trace = faults, trace
         self._loop = asyncio.get_running_loop()
+        self.unreadable = 0
+        self._judged = {topics.requests, topics.replies}
         self._lossless = {topics.outcomes, topics.dead_letters}
 
     def append(self, record: Record) -> None:
@@ -45,6 +48,8 @@ class Broker:
         strikes = self._faults.strikes
         if strikes(Fault.MESSAGE_LOST, record.topic):
             return
+        if record.topic in self._judged and strikes(Fault.MESSAGE_UNREADABLE, record.topic):
+            self.keep(Record(record.topic, b"?", UNREADABLE, record.headers[:2], record.partition))
         if strikes(Fault.MESSAGE_DELAYED, record.topic):
             late = self._faults.between(Fault.MESSAGE_DELAYED, 0.05, 4.0)
             self._loop.call_later(late, self.keep, record)
@@ -83,6 +88,7 @@ class Broker:
             int(self._loop.time() * 1000),
         )
         log.append(received)
+        self.unreadable += record.topic in self._judged and record.value == UNREADABLE
         self._trace.message(f"{record.topic}/{partition}", record.headers, record.value)
         for hear in self.on_append:
             hear(received)

@@ -28,7 +28,8 @@ from sagas.model import (
 from tests.simulation.faults import Fault, Faults
 
 SECOND: Final = 1_000_000
-STARTS_UNTIL_S: Final = 3.0
+STARTS_WITHIN_S: Final = (3.0, 3.0, 0.05)
+"""One after the other, or all at once."""
 NO_START: Final = Start(topic=None, when=None, key=None)
 
 Mood = list[str]
@@ -69,6 +70,7 @@ class Programme:
 def draw(seed: int, participants: int, faults: Faults) -> Programme:
     """Make up a programme."""
     chance, programme = random.Random(seed * 2), Programme()
+    within_s = chance.choice(STARTS_WITHIN_S)
     for number in range(chance.randint(4, 7)):
         name, key = f"t{number}", f"k{number}"
         make = atomic if chance.random() < 0.5 else saga
@@ -76,7 +78,7 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
         programme.definitions.append(definition)
         second = make(name, 2, participants, chance)
         _set_moods(programme, definition, key, chance)
-        begun = Starting(chance.uniform(0, STARTS_UNTIL_S), number, name, key, {"n": 1})
+        begun = Starting(chance.uniform(0, within_s), number, name, key, {"n": 1})
         if number in faults.plan.dropped:
             continue
         if faults.strikes(Fault.VERSION_PUBLISHED):

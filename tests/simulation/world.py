@@ -160,7 +160,9 @@ class World:
     # ── clients ──────────────────────────────────────────────────────────────
 
     def _hear(self, received: Received) -> None:
-        if received.topic == self.topics.outcomes:
+        if received.topic == self.topics.dead_letters:
+            self.check.buried.add(dict(received.headers)["twofold-origin"])
+        elif received.topic == self.topics.outcomes:
             outcome = unseal(received.headers, received.value).message
             assert isinstance(outcome, Outcome)
             self.check.outcomes[outcome.key].add(outcome.outcome)
@@ -209,10 +211,13 @@ class World:
     async def _replay(self) -> None:
         """Let everything that was ever said be said again."""
         await self._until(self._is_read, "everything is read")
+        buried, unreadable = len(self.check.buried), self.broker.unreadable
+        self.check.insist(buried == unreadable, "what is unreadable is buried", f"{buried}")
         before = ending.what_stands(self.check)
         self.trace.note("nemesis", "replays everything")
         for log in tuple(self.broker.logs.values()):
-            if log and log[0].topic != self.topics.outcomes:
+            heard = {self.topics.outcomes, self.topics.dead_letters}
+            if log and log[0].topic not in heard:
                 for received in random.Random(self.faults.plan.seed).sample(log, len(log)):
                     self.broker.again(received)
         await self._until(self._is_read, "everything is read")
@@ -232,7 +237,7 @@ class World:
         """Tell whether nothing waits in any topic."""
         for place, log in self.broker.logs.items():
             topic, partition = place
-            if topic == self.topics.outcomes:
+            if topic in (self.topics.outcomes, self.topics.dead_letters):
                 continue
             position, read = self.log.positions[partition], self.broker.committed[place]
             if topic == self.topics.requests:
