@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from participants.app import Participant
@@ -20,7 +20,7 @@ from participants.postgres import Branches
 from participants.replies import Replies
 from participants.resolver import Patience, Resolver
 from participants.service import Service, Source, Told
-from participants.watermark import Watermark
+from participants.watermark import Place, Watermark
 from tests.simulation.check import Check
 from tests.simulation.database import EFFECT, Database, SimConnections
 from tests.simulation.faults import Fault, Faults
@@ -166,9 +166,14 @@ class Worker:
             advances = self._watermark.advances()
             if advances:
                 await self._process.step()
-                for place, offset in advances.items():
-                    self._broker.committed[place] = offset
+                self._commit(advances)
                 self._watermark.told(advances)
+
+    def _commit(self, advances: Mapping[Place, int]) -> None:
+        """Note what is finished. A group takes nothing back from a member that was left behind."""
+        committed = self._broker.committed
+        for place, offset in advances.items():
+            committed[place] = max(committed[place], offset)
 
     def _receive(self, record: Received, service: Service) -> None:
         place = (record.topic, record.partition)
