@@ -33,6 +33,10 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: simulate
+simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=0 on
+	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
+
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
 	$(BIN)/ruff check

@@ -131,10 +131,12 @@ class Engine:
         for live in self._resumed:
             turn.resume(live)
         self._resumed.clear()
-        while self._told:
-            turn.told(self._told.popleft())
         for record in received:
             turn.receive(record)
+        # After what has come: to be told may be to be forgotten, and a start
+        # that is repeated here was looked up before its first was in the log.
+        while self._told:
+            turn.told(self._told.popleft())
         for live in self._holdings.due(self._clock.now_us(), TURN_LIMIT):
             turn.wake(live)
         return turn.work

@@ -86,7 +86,7 @@ def _start(cluster: Cluster) -> None:
 
 def _trace_of(cluster: Cluster, gid: str) -> str:
     shown = json.loads(cluster.run("show-json", "show", gid, "-o", "json"))
-    return str(shown["trace"])
+    return str(shown["trace_id"])
 
 
 async def _play(show: Show, stack: LocalStack, cluster: Cluster) -> Play:

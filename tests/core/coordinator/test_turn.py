@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from coordinator.core import machine
 from coordinator.core.events import Published
+from coordinator.core.records import Ended
 from coordinator.core.transition import Send
 from coordinator.definitions import Definitions
+from coordinator.engine import Engine
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import ClusterFacts
-from coordinator.turn import Known, Setting, Turn
+from coordinator.turn import Known, Setting, Turn, input_hash
 from tests.core.coordinator.builders import (
     GID,
     START_US,
     Story,
     atomic,
+    branch,
     inquired,
+    look_up,
     settled,
     voted,
 )
 from wire.envelope import Envelope, seal, unseal
 from wire.kafka import Received
-from wire.messages import Commit, End, Reply, Rollback, Vote
+from wire.messages import Begin, Commit, End, Reply, Rollback, Vote
 from wire.topics import Topics
 
 TOPICS = Topics("test")
+
+
+class Still:
+    """A clock that stands."""
+
+    def now_us(self) -> int:
+        return START_US
 
 
 def committing() -> Story:
@@ -35,17 +48,26 @@ def committing() -> Story:
     return story
 
 
-def turn_of(story: Story, known: Known, replies: list[Reply]) -> list[Send]:
-    """Let replies come in one turn, and return what leaves."""
+def setting_of(story: Story) -> Setting:
+    """Know the story's definition, and little else."""
     definitions = Definitions()
     definitions.add(story.definition)
-    setting = Setting(
-        ClusterFacts("test", 1, 1), TOPICS, definitions, lambda _: "0" * 32, lambda: False
-    )
-    holdings = Holdings()
+    facts = ClusterFacts("test", 1, 1)
+    return Setting(facts, TOPICS, definitions, lambda _: "0" * 32, lambda: False)
+
+
+def holding(story: Story, holdings: Holdings) -> None:
+    """Have the story in memory, with its shard."""
     holdings.shards[0] = Shard(0, 1, 0, 0, 0)
-    holdings.hold(Live(GID, 0, story.state, "", len(story.log), machine.summary(story.state)))
-    turn = Turn(setting, holdings, known, START_US)
+    digest, summary = input_hash(story.state.begun.input), machine.summary(story.state)
+    holdings.hold(Live(GID, 0, story.state, digest, len(story.log), summary))
+
+
+def turn_of(story: Story, known: Known, replies: list[Reply]) -> list[Send]:
+    """Let replies come in one turn, and return what leaves."""
+    holdings = Holdings()
+    holding(story, holdings)
+    turn = Turn(setting_of(story), holdings, known, START_US)
     for offset, reply in enumerate(replies):
         sealed = seal(Envelope(reply), topic=TOPICS.replies, source="/test", key=GID)
         turn.receive(
@@ -71,3 +93,32 @@ def test_nothing_is_presumed_of_a_transaction_that_ends_in_the_same_turn() -> No
     sent = turn_of(committing(), Known(), [*replies, inquired("stock")])
 
     assert not [send for send in sent if isinstance(send.message, Rollback)]
+
+
+def test_a_start_that_comes_again_as_its_transaction_ends_begins_nothing() -> None:
+    """The log was asked before it had the first one, so memory must still know it."""
+    untold = Story.begin(atomic(branch("ledger", data=look_up("input", "missing"))))
+    anything: Any = None
+    engine = Engine(
+        setting=setting_of(untold),
+        log=anything,
+        producer=anything,
+        reader=anything,
+        clock=Still(),
+        watcher=anything,
+    )
+    holding(untold, engine._holdings)  # pyright: ignore[reportPrivateUsage]
+    engine._told.append(GID)  # pyright: ignore[reportPrivateUsage]
+    again = seal(
+        Envelope(Begin(definition="transfer", key="k-1", input={})),
+        topic=TOPICS.requests,
+        source="/test",
+        key="k-1",
+    )
+
+    work = engine._decide(  # pyright: ignore[reportPrivateUsage]
+        [Received(TOPICS.requests, 0, 0, again.key, again.value, again.headers, 0)], Known()
+    )
+
+    assert [entry.record for _, entry in work.entries] == [Ended()]
+    assert not work.begun
