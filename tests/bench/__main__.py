@@ -1,32 +1,72 @@
-"""python -m tests.bench"""
-import asyncio, json, sys, tempfile
+"""The command: python -m tests.bench."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+import time
 from pathlib import Path
+from typing import Annotated
+
+import typer
 import uvloop
+
+from tests.bench import report
+from tests.bench.goals import Points
 from tests.bench.measure import Laboratory
-from tests.bench.stage import Company, Servers
-from tests.bench.load import InFlight
-from tests.bench.workload import Kind
-import contextlib
+from tests.bench.rounds import Findings, Plan, Scene, run
+from tests.bench.stage import Servers
 
-async def run(servers, company, loads, seconds, rounds):
+
+def main(
+    *,
+    quick: Annotated[bool, typer.Option(help="A first impression in about two minutes.")] = False,
+    rounds: Annotated[int | None, typer.Option(help="How often everything is measured.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long each loop runs.")] = None,
+    coordinators: Annotated[int, typer.Option(help="How many processes coordinate.")] = 1,
+) -> None:
+    """Measure what coordination costs, beside floors of the same run.
+
+    The last line is one JSON object. An effect that did not happen exactly
+    once is an error.
+    """
+    if quick:
+        plan = Plan(rounds or 1, (1, 16, 64), seconds or 2.0, coordinators)
+    else:
+        loads = (1, 16, 64, 256)
+        plan = Plan(rounds or 5, loads, seconds or 3.0, coordinators, flushes=1, traces=3, kills=3)
+    began = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="twofold-bench-"))
+    typer.echo(f"commit {_commit()} on {report.machine()}; logs are in {directory}", err=True)
+    with (
+        Servers.start(directory) as servers,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        points = Points(runner.run(_measure(servers, directory, plan)))
+    shutil.rmtree(directory, ignore_errors=True)
+    typer.echo(f"\nCommit {_commit()} on {report.machine()}; {plan.rounds} rounds of", nl=False)
+    typer.echo(f" {plan.seconds:g} s a loop, {time.monotonic() - began:.0f} s in all.\n")
+    for text in (*report.table(points), "", *report.verdicts(points), "", report.line(points)):
+        typer.echo(text)
+
+
+async def _measure(servers: Servers, directory: Path, plan: Plan) -> Findings:
     await servers.prepare_floors()
-    async with Laboratory(servers) as lab:
-        lab.company = company
-        for r in range(rounds):
-            for w in loads:
-                for subj, kind in (("2pc floor", Kind.TRANSFER),("saga floor, statements", Kind.TRIP),("saga floor, bulk", Kind.TRIP_BULK)):
-                    if len(sys.argv)>1 and kind not in sys.argv[1].split(","): continue
-                    f = await lab.floor(subj, in_flight=w, seconds=seconds)
-                    o = await lab.ours(kind, InFlight(w), seconds=seconds)
-                    for p in (f, o):
-                        print(f"{p.subject:24} {w:4} {p.per_second:8.0f}/s p50 {p.p50_ms:6.1f} p99 {p.p99_ms:6.1f} others {p.others} msgs {p.messages:.1f}", {k: round(v) for k, v in p.cpu_us.items()}, flush=True)
-                    print("ratio", round(o.per_second/f.per_second, 3), flush=True)
-                    print(json.dumps({"ratios": {"2pc": {"value": o.per_second/f.per_second}}}))
+    with_topics = Scene(servers, Laboratory(servers), directory / "company", _say)
+    with_topics.company().cluster.prepare()
+    async with with_topics.lab:
+        return await run(with_topics, plan)
 
-def main():
-    d = Path(tempfile.mkdtemp(prefix="twofold-bench-"))
-    with Servers.start(d) as servers, Company(servers, d / "company", {}).at_work(1) as company:
-        loads = [int(x) for x in sys.argv[2].split(",")] if len(sys.argv) > 2 else [16]
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(servers, company, loads, 2.0, int(sys.argv[3]) if len(sys.argv)>3 else 1))
-main()
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _commit() -> str:
+    argv = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "?"
+
+
+typer.run(main)

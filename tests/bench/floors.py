@@ -45,7 +45,7 @@ LOG_TABLES: Final = """
         PRIMARY KEY (id, seq));
 """
 
-DECIDE = "INSERT INTO decision SELECT id, '[\"a\", \"b\"]' FROM unnest($1::text[]) id"
+DECIDE = 'INSERT INTO decision SELECT id, \'["a", "b"]\' FROM unnest($1::text[]) id'
 STEP = """
     WITH new AS (INSERT INTO inbox (id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id),
          done AS (INSERT INTO booking SELECT id, $2::jsonb FROM new)
@@ -223,7 +223,9 @@ def _many(pool: Pool) -> Callable[[list[Any]], Awaitable[None]]:
 
 
 def _log_many(pool: Pool) -> Callable[[list[Any]], Awaitable[None]]:
-    return lambda rows: pool.execute(LOG_MANY, *(list(column) for column in zip(*rows, strict=True)))
+    return lambda rows: pool.execute(
+        LOG_MANY, *(list(column) for column in zip(*rows, strict=True))
+    )
 
 
 def _body(n: int) -> str:

@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol, Self
 
 import msgspec
 
-from tests.bench.workload import Kind, event, key, number
 from coordinator.triggers import seal_start
-from wire.kafka import Place, Producer, ShardReader, partition_counts
+from tests.bench.workload import Kind, event, key, number
+from wire.envelope import Record
+from wire.kafka import Place, Producer, Received, ShardReader, partition_counts
 from wire.messages import Begin
 from wire.topics import Topics
 
@@ -73,6 +74,9 @@ class InFlight:
 
     count: int
 
+    def __str__(self) -> str:
+        return str(self.count)
+
     def due(self, started: int, in_flight: int, elapsed: float) -> int:
         del started, elapsed
         return self.count - in_flight
@@ -87,6 +91,10 @@ class PerSecond:
     """Start so many a second, whatever becomes of them."""
 
     rate: float
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
     def due(self, started: int, in_flight: int, elapsed: float) -> int:
         del in_flight
@@ -184,37 +192,27 @@ class Client:
                 raise LoadFailed(f"{len(since)} of {kind} have no outcome: {list(since)[:3]}")
             due = pace.due(len(sample.started), len(since), elapsed) if elapsed < end else 0
             if due > 0:
-                await self._start(kind, due, pace, elapsed, since, sample)
+                begun = len(sample.started)
+                fresh = {self._numbers.take(): pace.since(begun + n, elapsed) for n in range(due)}
+                since |= fresh
+                sample.started += fresh
+                burst = [self._begin(kind, n) for n in fresh]
+                self._sent += await self._producer.hand_over(burst)
             for record in await self._reader.poll(wait_ms=1 if due else 2, limit=1_000):
                 self._hear(record, time.perf_counter() - began, since, sample)
         await asyncio.gather(*self._sent)
         self._sent.clear()
         return sample
 
-    async def _start(
-        self,
-        kind: Kind,
-        count: int,
-        pace: Pace,
-        elapsed: float,
-        since: dict[int, float],
-        sample: Sample,
-    ) -> None:
-        burst: list[Any] = []
-        for _ in range(count):
-            n = self._numbers.take()
-            since[n] = pace.since(len(sample.started), elapsed)
-            sample.started.append(n)
-            burst.append(self._begin(kind, n))
-        self._sent += await self._producer.hand_over(burst)
-
-    def _begin(self, kind: Kind, n: int) -> Any:
+    def _begin(self, kind: Kind, n: int) -> Record:
         begin = Begin(definition=kind, key=key(n), input=event(kind, n))
         return seal_start(
             begin, topics=self._topics, shards=self._shards, source="/bench", traceparent=None
         )
 
-    def _hear(self, record: Any, now: float, since: dict[int, float], sample: Sample) -> None:
+    def _hear(self, record: Received, now: float, since: dict[int, float], sample: Sample) -> None:
+        assert record.key is not None
+        assert record.value is not None
         n = number(record.key)
         at = since.pop(n, None)
         if at is None:

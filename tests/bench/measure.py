@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from tests.bench import floors, truth
-from tests.bench.cost import Spent, cpu_seconds
+from tests.bench.cost import Spent, busy_seconds, cpu_seconds
 from tests.bench.load import Client, Numbers, Pace, Sample, direct
 from tests.bench.stage import Company, Servers
 from tests.bench.workload import BANKS, SERVICES, Kind
@@ -43,6 +43,8 @@ class Point:
     """Microseconds of CPU a transaction, by who spent them."""
     messages: float
     flushes: float | None
+    elsewhere: float
+    """How much of the machine others took meanwhile."""
 
 
 class Laboratory:
@@ -79,9 +81,7 @@ class Laboratory:
         async with KINDS[subject](self.servers.dsn) as floor:
 
             async def loop() -> Sample:
-                return await direct(
-                    floor.one, self._numbers, in_flight=in_flight, seconds=seconds
-                )
+                return await direct(floor.one, self._numbers, in_flight=in_flight, seconds=seconds)
 
             point, sample = await self._measure(subject, str(in_flight), loop, flushes=flushes)
         await self._check(floors.PREFIX, sample, atomic=subject == "2pc floor")
@@ -120,6 +120,7 @@ class Laboratory:
             {who: 1e6 * seconds / done for who, seconds in spent.cpu.items()},
             spent.messages / done,
             spent.flushes / done if flushes else None,
+            spent.elsewhere,
         )
         return point, sample
 
@@ -149,4 +150,5 @@ class Laboratory:
         }
         cpu = {who: sum(map(cpu_seconds, them)) for who, them in pids.items()}
         ends = await self._reader.ends(self._places)
-        return Spent({"driver": time.process_time(), **cpu}, sum(ends.values()), flushed)
+        cpu["driver"] = time.process_time()
+        return Spent(cpu, busy_seconds(), time.monotonic(), sum(ends.values()), flushed)

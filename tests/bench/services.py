@@ -48,9 +48,7 @@ async def cancel(db: Any, call: Call) -> None:
 
 
 def _bank(database: str) -> Participant:
-    bank = Participant(
-        database.replace("_", "-"), database=database, setup_sql=ACCOUNT_TABLE
-    )
+    bank = Participant(database.replace("_", "-"), database=database, setup_sql=ACCOUNT_TABLE)
     bank.branch("move")(move)
     return bank
 

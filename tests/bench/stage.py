@@ -71,7 +71,6 @@ class Company:
     def at_work(self, coordinators: int) -> Generator[Self]:
         """Start all processes, and stop them at the end."""
         with self.cluster:
-            self.cluster.prepare()
             started = [
                 self.cluster.launch_participants("banks", modules=BANK_PARTICIPANTS),
                 self.cluster.launch_participants("services", modules=SERVICE_PARTICIPANTS),
