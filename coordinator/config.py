@@ -42,10 +42,28 @@ class Log(_Section):
     dsn: str = Field(
         "postgresql://postgres@127.0.0.1:5432/twofold", description="a Postgres database"
     )
+    more: tuple[str, ...] = Field(
+        (),
+        description="further databases; shard i is in the (i mod n)-th of all n, the first being"
+        " dsn. Fixed when the log is created",
+    )
     cluster: str = Field(
         "main", pattern=r"^[a-z0-9-]{1,24}$", description="name of this log, in every gid"
     )
     shards: int = Field(8, ge=1, le=10_000, description="fixed when the log is created")
+
+    active: int = Field(
+        10_000, ge=1, description="transactions of a shard at once; the rest waits in its topic"
+    )
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The databases, in the order in which shards are dealt out to them."""
+        return (self.dsn, *self.more)
+
+    def store_of(self, shard: int) -> str:
+        """Return the database that has a shard."""
+        return self.stores[shard % len(self.stores)]
 
 
 class Traces(_Section):

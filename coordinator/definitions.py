@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from coordinator.log.store import DecisionLog, StoredDefinition
-from sagas.loader import load
+from sagas.loader import load_published
 from sagas.model import AnyDefinition, Saga
 
 Prepare = Callable[[AnyDefinition], Awaitable[None]]
@@ -60,7 +60,7 @@ class Definitions:
         """Read what has been published since; tell whether there was anything."""
         fresh = [d for d in await log.definitions() if d.hash not in self._by_hash]
         for stored in fresh:
-            definition = load(stored.source, f"{stored.name} version {stored.version}")
+            definition = load_published(stored.source, f"{stored.name} version {stored.version}")
             await self._prepare(definition)
             self.add(definition)
         return bool(fresh)

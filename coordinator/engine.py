@@ -27,7 +27,7 @@ import structlog
 from coordinator.clock import Clock
 from coordinator.core import machine
 from coordinator.core.records import Begun
-from coordinator.holdings import Holdings, Live, Shard
+from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
 from coordinator.turn import Known, Setting, Turn, recalled
 from coordinator.work import Outgoing, Trail, Work
@@ -73,6 +73,7 @@ class Engine:
         reader: ShardReader,
         clock: Clock,
         watcher: Watcher,
+        crowd: int = CROWD,
     ) -> None:
         self._setting = setting
         self._log = log
@@ -80,7 +81,7 @@ class Engine:
         self._reader = reader
         self._clock = clock
         self._watcher = watcher
-        self._holdings = Holdings()
+        self._holdings = Holdings(crowd)
         self._resumed: list[Live] = []
         self._assigned = True
         self._told: deque[str] = deque()
@@ -197,6 +198,8 @@ class Engine:
         if not self._holdings.shards:
             await asyncio.sleep(PATIENCE_MS / 1000)
             return []
+        requests = self._setting.topics.requests
+        self._reader.leave((requests, shard) for shard in self._holdings.crowded)
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
 
     def _patience_ms(self) -> int:
@@ -229,7 +232,7 @@ class Engine:
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
-            known.decisions = await self._log.decisions(doubts)
+            known.decisions, known.doubts = await self._log.decisions(doubts), doubts
         if orders:
             # What is to be brought back may have been let go of a moment ago.
             await self._settle()
@@ -277,10 +280,8 @@ class Engine:
         self._holdings.drop([p.shard for p in positions])
         ends = await self._readable(positions)
         for position in positions:
-            requests, replies = self._places(position.shard)
-            self._holdings.shards[position.shard] = Shard(
-                *position, requests_target=ends[requests], replies_target=ends[replies]
-            )
+            _, replies = self._places(position.shard)
+            self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
         await self._load([p.shard for p in positions])
         self._assigned = False
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))

@@ -9,11 +9,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.transition import Summary
 from coordinator.log.store import KnownStart, Position
+
+CROWD: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class Live:
 class Shard:
     """A shard as this process holds it.
 
-    Its timers rest until what was waiting in the topics at the takeover has
+    Its timers rest until the replies that were waiting at the takeover have
     been read: the answer that a timer would miss may be there already.
     """
 
@@ -43,16 +46,12 @@ class Shard:
     epoch: int
     requests_offset: int
     replies_offset: int
-    requests_target: int
     replies_target: int
     gids: set[str] = field(default_factory=set[str])
 
     @property
     def caught_up(self) -> bool:
-        return (
-            self.requests_offset >= self.requests_target
-            and self.replies_offset >= self.replies_target
-        )
+        return self.replies_offset >= self.replies_target
 
     @property
     def position(self) -> Position:
@@ -60,13 +59,23 @@ class Shard:
 
 
 class Holdings:
-    """The shards and transactions of one engine."""
+    """The shards and transactions of one engine.
 
-    def __init__(self) -> None:
+    ``crowd`` is how many transactions of a shard may be active before no more
+    are begun there: the rest waits in its topic.
+    """
+
+    def __init__(self, crowd: int = CROWD) -> None:
+        self._crowd = crowd
         self.shards: dict[int, Shard] = {}
         self.live: dict[str, Live] = {}
         self.starts: dict[tuple[str, str], KnownStart] = {}
         self._timers: list[tuple[int, str]] = []
+
+    @property
+    def crowded(self) -> list[int]:
+        """The shards that have as much to do as they may."""
+        return [shard.id for shard in self.shards.values() if len(shard.gids) >= self._crowd]
 
     def hold(self, live: Live) -> None:
         """Keep a transaction in mind."""

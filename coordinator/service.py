@@ -1,4 +1,4 @@
-"""One coordinator process: an engine, its ownership of shards, and triggers.
+"""One coordinator process: for each store an engine and its shards, and triggers.
 
 A tenure is the time from claiming shards to giving them back. When the log
 or Kafka is lost, the tenure ends as it stands and another begins: there is
@@ -11,15 +11,18 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from coordinator.clock import LogClock
 from coordinator.config import Config
+from coordinator.core.records import Entry
 from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
 from coordinator.log.postgres import PostgresLog
@@ -30,6 +33,7 @@ from coordinator.triggers import Triggers
 from coordinator.turn import Setting
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
+from wire import gids
 from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable, Producer, ShardReader, create_topics, partition_counts
 from wire.topics import Topics
@@ -65,19 +69,69 @@ def new_replica() -> str:
 async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: str) -> None:
     """Coordinate until told to stop.
 
+    Each store has an engine of its own, and the triggers have none: what
+    happens to one of them does not disturb the others.
+
     Raises:
-        NotReady: something is missing that no waiting will bring.
+        NotReady: something is missing that no waiting will bring. It may come
+            in an exception group.
 
     """
     try:
         definitions = load_files(config.definitions)
     except (DefinitionInvalid, OSError) as error:
         raise NotReady(str(error)) from error
+    process = _Process(config, stop, watcher, replica, definitions)
+    async with asyncio.TaskGroup() as group:
+        for store in range(len(config.log.stores)):
+            group.create_task(_again_and_again(partial(_tenure, process, store), stop))
+        group.create_task(_again_and_again(partial(_trigger, process), stop))
+        watching = group.create_task(watcher.run())
+        await stop.wait()
+        watching.cancel()
+    logger.info("stopped", replica=replica)
+
+
+@dataclass(slots=True)
+class _Process:
+    """What all tenures of this process share."""
+
+    config: Config
+    stop: asyncio.Event
+    watcher: Watcher
+    replica: str
+    definitions: Sequence[AnyDefinition]
+    logs: dict[int, PostgresLog] = field(default_factory=dict[int, PostgresLog])
+    tries: int = 0
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.config.kafka.prefix)
+
+    def knowing(self, facts: ClusterFacts) -> Definitions:
+        """Return definitions whose topics are there before they are used."""
+
+        async def create_topics_of(definition: AnyDefinition) -> None:
+            await ensure_topics(self.config, definition_topics(definition, facts.shards))
+
+        return Definitions(create_topics_of)
+
+    async def history(self, gid: str) -> Sequence[Entry]:
+        """Read a transaction's log, wherever it is."""
+        name = gids.parse(gid)
+        log = self.logs.get(name.shard % len(self.config.log.stores)) if name else None
+        if log is None:
+            raise LogUnavailable(f"the store of {gid} is away")
+        return await log.history(gid)
+
+
+async def _again_and_again(tenure: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Begin another tenure whenever one has ended by trouble."""
     pause_s = FIRST_PAUSE_S
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         try:
-            await _tenure(config, stop, watcher, replica, definitions)
+            await tenure()
         except* NotReady:
             raise
         except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
@@ -90,79 +144,104 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
             pause_s = FIRST_PAUSE_S
         await _sleep(pause_s, stop)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-    logger.info("stopped", replica=replica)
 
 
-async def _tenure(
-    config: Config,
-    stop: asyncio.Event,
-    watcher: Watcher,
-    replica: str,
-    own_definitions: Sequence[AnyDefinition],
-) -> None:
-    topics = Topics(config.kafka.prefix)
-    async with _connected(config) as (log, producer, reader):
+async def _tenure(process: _Process, store: int) -> None:
+    """Own shards of one store, until told to stop."""
+    config, watcher = process.config, process.watcher
+    async with (
+        _log(config.log.stores[store]) as log,
+        _started(Producer(config.kafka.bootstrap)) as producer,
+        _started(ShardReader(config.kafka.bootstrap)) as reader,
+    ):
         facts = await log.facts()
-        await _check_topics(config, topics, facts)
-        for definition in own_definitions:
+        _check_store(config, facts, store)
+        await _check_topics(config, process.topics, facts)
+        for definition in process.definitions:
             await publish(log, definition)
-
-        async def create_topics_of(definition: AnyDefinition) -> None:
-            await ensure_topics(config, definition_topics(definition, facts.shards))
-
-        clock, definitions, bell = LogClock(), Definitions(create_topics_of), asyncio.Event()
+        clock, bell = LogClock(), asyncio.Event()
         await log.ring_on_release(bell)
-        watcher.history = log.history
+        process.logs[store] = log
+        watcher.history = process.history
         engine = Engine(
-            setting=Setting(facts, topics, definitions, _new_unique, watcher.sample),
+            setting=Setting(
+                facts, process.topics, process.knowing(facts), _new_unique, watcher.sample
+            ),
             log=log,
             producer=producer,
             reader=reader,
             clock=clock,
             watcher=watcher,
+            crowd=config.log.active,
         )
         ownership = Ownership(
-            replica=replica, log=log, engine=engine, clock=clock, shards=facts.shards, bell=bell
-        )
-        triggers = Triggers(
-            bootstrap=config.kafka.bootstrap,
-            topics=topics,
-            shards=facts.shards,
+            replica=process.replica,
             log=log,
-            definitions=definitions,
-            producer=producer,
+            engine=engine,
+            clock=clock,
+            shards=facts.kept,
+            bell=bell,
         )
-        logger.info("coordinating", replica=replica, cluster=facts.name, shards=facts.shards)
+        said = {"cluster": facts.name, "shards": facts.kept, "store": store}
+        logger.info("coordinating", replica=process.replica, **said)
         engine_stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(engine.run(engine_stop))
-            group.create_task(triggers.run(stop))
-            watching = group.create_task(watcher.run())
             # Shards are given back by a running engine, so it stops last.
-            await ownership.run(stop)
+            await ownership.run(process.stop)
             engine_stop.set()
-            watching.cancel()
+
+
+async def _trigger(process: _Process) -> None:
+    """Turn events into starts. Any store knows the definitions: if one is away, ask another."""
+    config, stores = process.config, process.config.log.stores
+    process.tries += 1
+    async with (
+        _log(stores[(process.tries - 1) % len(stores)]) as log,
+        _started(Producer(config.kafka.bootstrap)) as producer,
+    ):
+        facts = await log.facts()
+        await _check_topics(config, process.topics, facts)
+        triggers = Triggers(
+            bootstrap=config.kafka.bootstrap,
+            topics=process.topics,
+            shards=facts.shards,
+            log=log,
+            definitions=process.knowing(facts),
+            producer=producer,
+        )
+        await triggers.run(process.stop)
 
 
 @asynccontextmanager
-async def _connected(
-    config: Config,
-) -> AsyncGenerator[tuple[PostgresLog, Producer, ShardReader]]:
-    log = await PostgresLog.open(config.log.dsn)
+async def _log(dsn: str) -> AsyncGenerator[PostgresLog]:
+    log = await PostgresLog.open(dsn)
     try:
-        producer = Producer(config.kafka.bootstrap)
-        await producer.start()
-        try:
-            reader = ShardReader(config.kafka.bootstrap)
-            await reader.start()
-            try:
-                yield log, producer, reader
-            finally:
-                await reader.stop()
-        finally:
-            await producer.stop()
+        yield log
     finally:
         await log.close()
+
+
+Client = TypeVar("Client", Producer, ShardReader)
+
+
+@asynccontextmanager
+async def _started(client: Client) -> AsyncGenerator[Client]:
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+def _check_store(config: Config, facts: ClusterFacts, store: int) -> None:
+    """Refuse databases that are given in another order, or not all of them."""
+    stores = len(config.log.stores)
+    if (facts.store, facts.stores) != (store, stores):
+        raise NotReady(
+            f"the settings name {stores} databases of the log, and their number {store + 1} is"
+            f" number {facts.store + 1} of {facts.stores}: give them as they were created"
+        )
 
 
 async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> None:

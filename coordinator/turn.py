@@ -8,7 +8,7 @@ makes no sense, is buried with its reason and blocks nobody.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,6 +80,9 @@ class Known:
         default_factory=dict[tuple[str, str], KnownStart]
     )
     decisions: Mapping[str, Decision | None] = field(default_factory=dict[str, Decision | None])
+    """What was decided about those that exist; None where nothing is yet."""
+    doubts: Collection[str] = ()
+    """The transactions whose decisions the log was asked for."""
     records: Mapping[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
 
 
@@ -131,9 +134,6 @@ class Turn:
 
     def _request(self, shard: Shard, envelope: Envelope) -> None:
         begin = envelope.message
-        if isinstance(begin, Order):
-            self._order(shard, begin)
-            return
         if not isinstance(begin, Begin):
             raise Nonsense(f"a {type(begin).__name__} is no request")
         if len(begin.key) > MAX_KEY or "\0" in begin.key:
@@ -243,6 +243,9 @@ class Turn:
     # ── replies ──────────────────────────────────────────────────────────────
 
     def _reply(self, shard: Shard, message: AnyMessage) -> None:
+        if isinstance(message, Order):
+            self._order(shard, message)
+            return
         if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
             raise Nonsense(f"a {type(message).__name__} is no reply")
         self._refuse_strangers(shard, message.gid)
@@ -263,11 +266,24 @@ class Turn:
         """Answer a branch in doubt of a transaction that has ended, or never was.
 
         Begin and decision are durable before anything is sent, so a name that
-        the log lacks was never decided to commit: presumed abort.
+        the log lacks was never decided to commit: presumed abort. But not if
+        the log was not asked, since the transaction was in memory when this
+        turn began, and has ended since: the branch will ask again. And not of
+        another generation: that log is lost, and may have decided to commit.
         """
         if not self._setting.definitions.names_participant(inquired.participant):
             raise Nonsense(f"no definition knows a participant {inquired.participant!r}")
-        decision = self._known.decisions.get(inquired.gid, Decision.ABORT)
+        known, name = self._known, gids.parse(inquired.gid)
+        assert name is not None, "strangers are refused before"
+        if inquired.gid not in known.doubts:
+            return
+        if (
+            inquired.gid not in known.decisions
+            and name.generation != self._setting.facts.generation
+        ):
+            logger.warning("in_doubt_of_another_generation", gid=inquired.gid)
+            return
+        decision = known.decisions.get(inquired.gid, Decision.ABORT)
         if decision is None:
             return
         message = decision_message(inquired.gid, inquired.branch, decision)

@@ -32,7 +32,6 @@ from participants.connections import (
     with_database,
 )
 from participants.postgres import Branches
-from participants.reader import CommandReader
 from participants.replies import Replies
 from participants.resolver import Resolver
 from participants.service import Service, Source, Told
@@ -41,6 +40,7 @@ from participants.watermark import Watermark
 from wire import failpoints, gids
 from wire.envelope import Envelope, Record, Unreadable, bury, seal, unseal
 from wire.kafka import (
+    GroupReader,
     KafkaUnavailable,
     Place,
     Producer,
@@ -194,7 +194,7 @@ class _Session:
         self._watermark = Watermark()
         self._producer = Producer(settings.bootstrap)
         self._replies = Replies(self._producer)
-        self._reader = CommandReader(
+        self._reader = GroupReader(
             settings.bootstrap,
             [Topics.commands(b.participant.name) for b in bound],
             group=group,
@@ -272,12 +272,17 @@ class _Session:
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._reader.leave({topic for topic, s in self._services.items() if s.crowded})
+            self._reader.leave(self._crowded())
             for record in await self._reader.poll(wait_ms=POLL_MS, limit=POLL_LIMIT):
                 self._receive(record)
             for service in self._services.values():
                 service.pump()
             await self._commit_offsets()
+
+    def _crowded(self) -> set[Place]:
+        """Name the partitions of participants whose steps pile up. The others are read on."""
+        crowded = {topic for topic, service in self._services.items() if service.crowded}
+        return {place for place in self._reader.assigned if place[0] in crowded}
 
     def _receive(self, record: Received) -> None:
         place = (record.topic, record.partition)

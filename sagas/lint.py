@@ -106,6 +106,25 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
                 path=("steps", name),
                 key=True,
             )
+        else:
+            yield from _undoes_its_own(source, name, step)
+
+
+def _undoes_its_own(source: Source, name: str, step: StepPart) -> Iterator[Problem]:
+    """Refuse an undo that would look for the step in another participant's barrier."""
+    undo = step.undo
+    if undo is None or isinstance(undo, NoUndoPart):
+        return
+    call = undo if isinstance(undo, str) else undo.call
+    done_by, undone_by = step.call.partition(".")[0], call.partition(".")[0]
+    if done_by != undone_by:
+        yield source.problem(
+            "undo-elsewhere",
+            f"`{undone_by}` cannot undo what `{done_by}` did:"
+            " it would find nothing of it in its barrier",
+            f"undo it by a command of `{done_by}`",
+            path=("steps", name, "undo"),
+        )
 
 
 def _has_no_undo(

@@ -53,7 +53,7 @@ from sagas.templates import Hole, build, compile_text, keys_with_holes, split, t
 _ALWAYS: Final = ("input", "txn")
 _NO_ORDER: Final = frozenset({"cycle", "unknown-step"})
 
-__all__ = ["DefinitionInvalid", "load", "load_bytes"]
+__all__ = ["DefinitionInvalid", "load", "load_bytes", "load_published"]
 
 
 def load_bytes(data: bytes, origin: str) -> AnyDefinition:
@@ -73,19 +73,43 @@ def load(text: str, origin: str) -> AnyDefinition:
         DefinitionInvalid: with every problem that was found.
 
     """
+    return _load(text, origin, lint)
+
+
+def load_published(text: str, origin: str) -> AnyDefinition:
+    """Read a definition that was accepted when it was published.
+
+    Rules of good sense may have been added since. Transactions follow it all
+    the same: what is running must not stop because we have become wiser.
+
+    Raises:
+        DefinitionInvalid: it cannot be understood at all.
+
+    """
+    return _load(text, origin, disorder)
+
+
+def _load(
+    text: str, origin: str, judge: Callable[[Source, SagaDocument], Collection[Problem]]
+) -> AnyDefinition:
     source = Source(text, origin)
     document = shape(source)
     reader = _Reader(source)
     if isinstance(document, AtomicDocument):
         definition: AnyDefinition = reader.atomic(document)
     else:
-        reader.problems += lint(source, document)
+        reader.problems += judge(source, document)
         if _NO_ORDER & {problem.code for problem in reader.problems}:
             raise DefinitionInvalid(reader.problems)  # nothing is known to be done before
         definition = reader.saga(document)
     if reader.problems:
         raise DefinitionInvalid(reader.problems)
     return definition
+
+
+def disorder(source: Source, document: SagaDocument) -> list[Problem]:
+    """Find only what leaves steps without an order."""
+    return [problem for problem in lint(source, document) if problem.code in _NO_ORDER]
 
 
 class _Reader:

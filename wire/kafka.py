@@ -126,6 +126,7 @@ class _Reader:
     _inner: Any
     _quiet_since = 0.0
     _behind = False
+    _left: frozenset[Place] = frozenset()
 
     async def start(self) -> None:
         """Connect, or raise KafkaUnavailable."""
@@ -134,6 +135,21 @@ class _Reader:
     async def stop(self) -> None:
         """Close, in bounded time and without complaint."""
         await _close(self._inner.stop())
+
+    def leave(self, places: Iterable[Place]) -> None:
+        """Read no more of these partitions for now, and of all others again.
+
+        To be said before each poll, since a new assignment forgets it.
+        """
+        left = frozenset(places)
+        if not left and not self._left:
+            return
+        for place in self._inner.assignment():
+            if (place.topic, place.partition) in left:
+                self._inner.pause(place)
+            else:
+                self._inner.resume(place)
+        self._left = left
 
     async def poll(self, *, wait_ms: int, limit: int) -> list[Received]:
         """Return what has come, at most ``limit``, after at most ``wait_ms``."""
@@ -165,7 +181,7 @@ class _Reader:
                 raise KafkaUnavailable("the reader makes no progress, though there is something")
 
     async def _is_behind(self) -> bool:
-        places = self._inner.assignment()
+        places = [p for p in self._inner.assignment() if (p.topic, p.partition) not in self._left]
         if not places:
             return False
         try:
@@ -255,6 +271,11 @@ class GroupReader(_Reader):
             self._inner.subscribe(topics=self._topics, listener=self._listener)
         else:
             self._inner.unsubscribe()
+
+    @property
+    def assigned(self) -> set[Place]:
+        """The partitions that this member of the group has now."""
+        return {(place.topic, place.partition) for place in self._inner.assignment()}
 
     async def commit(self, offsets: Mapping[Place, int]) -> None:
         """Note the next offset to read of each partition; a lost partition is only logged."""

@@ -3,9 +3,9 @@
 Five families, each with one direction:
 
     request    a client or trigger  → coordinator    Begin
-               a person             → coordinator    Order
     command    coordinator          → participant    Prepare Commit Rollback Execute Compensate
     reply      participant          → coordinator    Voted Settled Executed Compensated Inquired
+               a person             → coordinator    Order
     outcome    coordinator          → anyone         Outcome
 
 Each may arrive twice, late, or out of order: the receiver's tables say what

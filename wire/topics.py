@@ -17,7 +17,7 @@ class Topics(NamedTuple):
 
     @property
     def replies(self) -> str:
-        """What participants answer and ask. One partition a shard."""
+        """What participants answer and ask, and people order. One partition a shard."""
         return f"{self.prefix}.replies"
 
     @property

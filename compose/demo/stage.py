@@ -28,6 +28,7 @@ class Client:
         self._listening: asyncio.Task[None] | None = None
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.contradictions: list[tuple[Outcome, Outcome]] = []
+        self.refusals: list[Outcome] = []
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -65,8 +66,14 @@ class Client:
                     self._hear(outcome)
 
     def _hear(self, outcome: Outcome) -> None:
-        """Keep the first word; an outcome may be told twice, but not otherwise."""
+        """Keep the first word; an outcome may be told twice, but not otherwise.
+
+        A start that is refused because its key has begun another says nothing of that one.
+        """
         place = (outcome.definition, outcome.key)
+        if outcome.outcome == "REFUSED" and place in self.outcomes:
+            self.refusals.append(outcome)
+            return
         before = self.outcomes.setdefault(place, outcome)
         if before.outcome != outcome.outcome:
             self.contradictions.append((before, outcome))

@@ -65,7 +65,7 @@ def _explain_ours(error: BaseException) -> Trouble | None:
 
 
 def _is_foreign(module: str | None) -> bool:
-    ours = {"coordinator", "compose", "participants", "sagas", "wire"}
+    ours = {"audit", "coordinator", "compose", "participants", "sagas", "wire"}
     return (module or "").partition(".")[0] not in ours
 
 

@@ -21,6 +21,8 @@ GROUP: Final = "twofold.commands"
 
 SUMMARIES: Final = {
     "participants": "Run services that take part in transactions, and set up their databases.",
+    "audit": "Compare the log with what participants' databases really hold.",
+    "indoubt": "Prepared transactions, and who will end them.",
     "demo": "Show the main job on real Kafka and real Postgres.",
     "dev": "Run Kafka and Postgres on this machine, for development.",
 }

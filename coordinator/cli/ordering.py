@@ -68,9 +68,11 @@ def read_data(text: str | None) -> Json:
 async def order(file: Any, wanted: Wanted, output: Output) -> bool:
     """Order, and tell what became of it; False if anything was refused."""
     config = reach.settings(file)
-    async with reach.log_connection(config.log.dsn) as log:
-        await reach.facts(log)
-        views = await _chosen(log, wanted)
+    if wanted.parked == bool(wanted.gids):
+        raise Trouble("say which: GIDs, or --parked for all that are.")
+    async with reach.logs(config) as logs:
+        await reach.facts(logs[0])
+        views = await _parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
         if not views:
             note("nothing is parked, so nothing was ordered")
             return True
@@ -79,21 +81,31 @@ async def order(file: Any, wanted: Wanted, output: Output) -> bool:
         orders = {view.gid: _order(view, wanted) for view in views}
         with reach.kafka(config):
             await _send(config, views, orders)
-        answers = await _answers(log, orders)
-        _print(answers, await _states(log, orders), output)
+        answers = await _answers(logs, orders)
+        states = {view.gid: view for view in await _found(logs, list(orders))}
+    _print(answers, states, output)
     return not any(answer.refused for answer in answers.values())
 
 
-async def _chosen(log: Any, wanted: Wanted) -> list[TransactionView]:
-    if wanted.parked == bool(wanted.gids):
-        raise Trouble("say which: GIDs, or --parked for all that are.")
-    if wanted.parked:
-        return await list_transactions(log, status=Status.PARKED, name=wanted.name, limit=1000)
-    found = [(gid, await read(log, gid)) for gid in dict.fromkeys(wanted.gids)]
-    missing = [gid for gid, detail in found if detail is None]
+async def _parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+    return [
+        view
+        for log in logs
+        for view in await list_transactions(log, status=Status.PARKED, name=wanted.name, limit=1000)
+    ]
+
+
+async def _named(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+    found = await _found(logs, wanted.gids)
+    missing = sorted(set(wanted.gids) - {view.gid for view in found})
     if missing:
         raise Trouble(f"there is no transaction {', '.join(missing)}.", "Nothing was ordered.")
-    return [detail.view for _, detail in found if detail is not None]
+    return found
+
+
+async def _found(logs: Sequence[Any], wanted: Sequence[str]) -> list[TransactionView]:
+    details = [await read(log, gid) for gid in dict.fromkeys(wanted) for log in logs]
+    return [detail.view for detail in details if detail is not None]
 
 
 def _agreed(views: Sequence[TransactionView], wanted: Wanted) -> bool:
@@ -136,20 +148,21 @@ async def _send(
 def _sealed(config: Config, view: TransactionView, order: Order) -> Record:
     return seal(
         Envelope(order),
-        topic=Topics(config.kafka.prefix).requests,
+        topic=Topics(config.kafka.prefix).replies,
         source="/twofold/cli",
         key=view.gid,
         partition=view.shard,
     )
 
 
-async def _answers(log: Any, orders: Mapping[str, Order]) -> dict[str, Ordered]:
+async def _answers(logs: Sequence[Any], orders: Mapping[str, Order]) -> dict[str, Ordered]:
     """Wait until each order is in its transaction's log."""
     wanted = {order.id for order in orders.values()}
     given_up = time.monotonic() + OBEYED_S
     while True:
-        rows = [(gid, decode(text)) for gid, text in await ask(log, ORDERED, list(orders))]
-        found = {g: r for g, r in rows if isinstance(r, Ordered) and r.id in wanted}
+        rows = [row for log in logs for row in await ask(log, ORDERED, list(orders))]
+        known = [(gid, decode(text)) for gid, text in rows]
+        found = {g: r for g, r in known if isinstance(r, Ordered) and r.id in wanted}
         if len(found) == len(orders):
             return found
         if time.monotonic() > given_up:
@@ -159,11 +172,6 @@ async def _answers(log: Any, orders: Mapping[str, Order]) -> dict[str, Ordered]:
                 "It stays in its topic, and is obeyed once one runs: `twofold serve`.",
             )
         await asyncio.sleep(0.05)
-
-
-async def _states(log: Any, gids: Mapping[str, Order]) -> dict[str, TransactionView]:
-    found = [await read(log, gid) for gid in gids]
-    return {detail.view.gid: detail.view for detail in found if detail is not None}
 
 
 def _print(
@@ -201,9 +209,10 @@ def _print(
 async def trail(file: Any, *, gid: str | None, limit: int, output: Output) -> None:
     """Print what was ordered, by whom and why, the newest first."""
     config = reach.settings(file)
-    async with reach.log_connection(config.log.dsn) as log:
-        await reach.facts(log)
-        entries = await list_orders(log, gid=gid, limit=limit)
+    async with reach.logs(config, gid=gid) as logs:
+        await reach.facts(logs[0])
+        entries = [e for log in logs for e in await list_orders(log, gid=gid, limit=limit)]
+    entries = sorted(entries, key=lambda entry: entry.at_us, reverse=True)[:limit]
     orders = [(e, e.record) for e in entries if isinstance(e.record, Ordered)]
     if output is Output.JSON:
         as_json(

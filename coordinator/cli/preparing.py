@@ -14,7 +14,7 @@ from coordinator.config import Config
 from coordinator.log.migrate import BOOTSTRAP, Migration, migrations, pending
 from coordinator.log.migrate import migrate as apply
 from coordinator.service import definition_topics, load_files
-from sagas.loader import load
+from sagas.loader import load_published
 from sagas.model import AnyDefinition
 from wire.envelope import MAX_BODY_BYTES
 from wire.kafka import create_topics, partition_counts
@@ -29,33 +29,37 @@ SETTLE_LOOKS: Final = 50
 APPLIED: Final = "INSERT INTO twofold.migration (number, name) VALUES ({number}, '{name}');"
 
 NAMED: Final = """
-INSERT INTO twofold.cluster (name, shards) VALUES ('{cluster}', {shards}) ON CONFLICT DO NOTHING;
-INSERT INTO twofold.shard (id) SELECT generate_series(0, {shards} - 1) ON CONFLICT DO NOTHING;
+INSERT INTO twofold.cluster (name, shards, store, stores)
+     VALUES ('{cluster}', {shards}, {store}, {stores}) ON CONFLICT DO NOTHING;
+INSERT INTO twofold.shard (id) SELECT generate_series({store}, {shards} - 1, {stores})
+    ON CONFLICT DO NOTHING;
 """
 
 
 async def plan(file: Path | None) -> None:
     """Print what `migrate` would run, as a script that can be run instead."""
     config = reach.settings(file)
-    try:
-        async with reach.log_connection(config.log.dsn) as connection:
-            steps = await pending(connection)
-    except Trouble as trouble:
-        note(f"{trouble.what}\n  This is all of it, as for an empty database.")
-        steps = migrations()
-    if not steps:
-        say("-- nothing to do")
-        return
-    say(script(steps, config))
+    for store, dsn in enumerate(config.log.stores):
+        if len(config.log.stores) > 1:
+            say(f"-- for {mask(dsn)}")
+        try:
+            async with reach.log_connection(dsn) as connection:
+                steps = await pending(connection)
+        except Trouble as trouble:
+            note(f"{trouble.what}\n  This is all of it, as for an empty database.")
+            steps = migrations()
+        say(script(steps, config, store) if steps else "-- nothing to do")
 
 
-def script(steps: Iterable[Migration], config: Config) -> str:
-    """Write SQL that does what `migrate` does."""
+def script(steps: Iterable[Migration], config: Config, store: int = 0) -> str:
+    """Write SQL that does what `migrate` does to one store."""
     parts = [f"BEGIN;\n{BOOTSTRAP}"]
     for step in steps:
         done = APPLIED.format(number=step.number, name=step.name)
         parts.append(f"-- {step.number:04} {step.name}\n{step.sql}\n{done}")
-    parts.append(NAMED.format(cluster=config.log.cluster, shards=config.log.shards).strip())
+    log = config.log
+    named = {"cluster": log.cluster, "shards": log.shards}
+    parts.append(NAMED.format(**named, store=store, stores=len(log.stores)).strip())
     return "\n".join([*parts, "COMMIT;"])
 
 
@@ -63,16 +67,29 @@ async def migrate(file: Path | None, output: Output) -> None:
     """Bring the log up to date, and say what was done."""
     config = reach.settings(file)
     log = config.log
-    async with reach.log_connection(log.dsn) as connection:
-        steps = await apply(connection, cluster=log.cluster, shards=log.shards)
+    told: list[dict[str, Any]] = []
+    for store, dsn in enumerate(log.stores):
+        async with reach.log_connection(dsn) as connection:
+            steps = await apply(
+                connection,
+                cluster=log.cluster,
+                shards=log.shards,
+                store=store,
+                stores=len(log.stores),
+            )
+        told += [{"store": store, "number": step.number, "name": step.name} for step in steps]
+        if output is Output.TEXT:
+            _say_migrated(config, dsn, steps)
     if output is Output.JSON:
-        applied = [{"number": step.number, "name": step.name} for step in steps]
-        as_json({"applied": applied, "cluster": log.cluster, "shards": log.shards})
-        return
+        as_json({"applied": told, "cluster": log.cluster, "shards": log.shards})
+
+
+def _say_migrated(config: Config, dsn: str, steps: Sequence[Migration]) -> None:
     for step in steps:
         say(f"applied {step.number:04} {step.name}")
     what = "is up to date now" if steps else "was up to date"
-    say(f"the log at {mask(log.dsn)} {what}: cluster {log.cluster}, {log.shards} shards")
+    log = config.log
+    say(f"the log at {mask(dsn)} {what}: cluster {log.cluster}, {log.shards} shards")
 
 
 # ── topics ───────────────────────────────────────────────────────────────────
@@ -103,7 +120,7 @@ async def topics(
     async with reach.log_connection(config.log.dsn) as connection:
         shards = (await reach.facts(connection)).shards
         published = [
-            load(stored.source, f"{stored.name} version {stored.version}")
+            load_published(stored.source, f"{stored.name} version {stored.version}")
             for stored in await reach.definitions(connection)
         ]
     plans = wanted_topics(config, [*own, *published], shards, partitions or shards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +19,7 @@ from coordinator.cli.output import Output, as_json, as_table
 from coordinator.config import Config, load_config, origins
 from coordinator.log.ask import ask
 from coordinator.log.store import LogUnavailable, StoredDefinition
+from wire import gids
 
 CONNECT_S = 10.0
 
@@ -95,6 +96,15 @@ async def log_connection(dsn: str) -> AsyncGenerator[Any]:
         await connection.close(timeout=CONNECT_S)
 
 
+@asynccontextmanager
+async def logs(config: Config, *, gid: str | None = None) -> AsyncGenerator[list[Any]]:
+    """Connect to all stores of the log, or to the one that has a transaction."""
+    name = gids.parse(gid) if gid is not None else None
+    wanted = config.log.stores if name is None else (config.log.store_of(name.shard),)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(log_connection(dsn)) for dsn in wanted]
+
+
 @contextmanager
 def kafka(config: Config) -> Generator[None]:
     """Say where Kafka was looked for, when it does not answer."""
@@ -137,7 +147,7 @@ def show_settings(file: Path | None, output: Output) -> None:
     config = settings(file)
     said = origins(file)
     shown = {
-        path: {"value": mask(value) if path == ("log", "dsn") else value, "from": origin}
+        path: {"value": _shown(path, value), "from": origin}
         for path, value in _leaves(config.model_dump(mode="json"))
         for origin in [said.get(path, "default")]
     }
@@ -146,6 +156,16 @@ def show_settings(file: Path | None, output: Output) -> None:
         return
     rows = [(".".join(path), str(fact["value"]), fact["from"]) for path, fact in shown.items()]
     as_table(("SETTING", "VALUE", "FROM"), rows)
+
+
+def _shown(path: tuple[str, ...], value: Any) -> Any:
+    match path:
+        case ("log", "dsn"):
+            return mask(value)
+        case ("log", "more"):
+            return [mask(dsn) for dsn in value]
+        case _:
+            return value
 
 
 def _leaves(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:

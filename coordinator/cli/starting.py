@@ -30,6 +30,7 @@ from coordinator.log.views import show as read
 from coordinator.triggers import seal_start
 from coordinator.turn import MAX_KEY, input_hash
 from sagas.problems import did_you_mean
+from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Record, Unreadable, unseal
 from wire.kafka import Producer, Received, ShardReader, partition_counts
 from wire.messages import Begin, Json
@@ -79,8 +80,10 @@ async def start(file: Path | None, wanted: Wanted, output: Output) -> bool:
     config = reach.settings(file)
     key = wanted.key if wanted.key is not None else f"cli-{secrets.token_hex(8)}"
     begin = Begin(definition=wanted.name, key=key, input=wanted.input)
-    async with reach.log_connection(config.log.dsn) as log:
-        facts = await reach.facts(log)
+    async with reach.log_connection(config.log.dsn) as first:
+        facts = await reach.facts(first)
+    shard = gids.shard_of_start(begin.definition, begin.key, facts.shards)
+    async with reach.log_connection(config.log.store_of(shard)) as log:
         try:
             _check(begin, [stored.name for stored in await reach.definitions(log)])
             record = _seal(begin, config, facts.shards)

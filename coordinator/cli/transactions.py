@@ -10,9 +10,9 @@ from coordinator.cli.output import Output, as_json, as_table, compact, note, say
 from coordinator.cli.reach import Owner
 from coordinator.cli.story import Part, Story
 from coordinator.core.transition import Status
-from coordinator.log.views import TransactionView, find_by_key, list_transactions
+from coordinator.log.views import TransactionDetail, TransactionView, find_by_key, list_transactions
 from coordinator.log.views import show as read
-from sagas.loader import load
+from sagas.loader import load_published
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
@@ -29,9 +29,12 @@ async def list_(
     """Print transactions, the newest first."""
     config = reach.settings(file)
     wanted = Status(status) if status is not None else None
-    async with reach.log_connection(config.log.dsn) as log:
-        now_us = (await reach.facts(log)).now_us
-        views = await list_transactions(log, status=wanted, name=name, key=key, limit=limit)
+    views: list[TransactionView] = []
+    async with reach.logs(config) as logs:
+        now_us = (await reach.facts(logs[0])).now_us
+        for log in logs:
+            views += await list_transactions(log, status=wanted, name=name, key=key, limit=limit)
+    views = sorted(views, key=lambda view: (view.began_us, view.gid), reverse=True)[:limit]
     if output is Output.JSON:
         as_json([_as_json(view) for view in views])
         return
@@ -69,12 +72,17 @@ def _as_json(view: TransactionView) -> dict[str, Any]:
 async def show(file: Path | None, what: str, key: str | None, output: Output) -> bool:
     """Print all that is known of a transaction; False if there is none."""
     config = reach.settings(file)
-    async with reach.log_connection(config.log.dsn) as log:
-        now_us = (await reach.facts(log)).now_us
-        found = await find_by_key(log, what, key) if key is not None else None
-        gid = what if key is None else found.gid if found else None
-        detail = await read(log, gid) if gid is not None else None
-        owner = await reach.owner(log, detail.view.shard) if detail is not None else None
+    detail: TransactionDetail | None = None
+    owner: Owner | None = None
+    async with reach.logs(config, gid=what if key is None else None) as logs:
+        now_us = (await reach.facts(logs[0])).now_us
+        for log in logs:
+            found = await find_by_key(log, what, key) if key is not None else None
+            gid = what if key is None else found.gid if found else None
+            detail = await read(log, gid) if gid is not None else None
+            if detail is not None:
+                owner = await reach.owner(log, detail.view.shard)
+                break
     if detail is None:
         named = f"{what} with the key {key}" if key is not None else what
         hint = "" if key is not None else "; it is named by its gid, or by NAME and KEY"
@@ -82,7 +90,7 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
         return False
     view = detail.view
     source = detail.definition.source
-    definition = load(source, f"{view.name} version {view.version}")
+    definition = load_published(source, f"{view.name} version {view.version}")
     story = Story.of(view.gid, definition, detail.entries, now_us)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}

@@ -40,7 +40,9 @@ class MemoryLog:
     def __init__(self, facts: ClusterFacts, clock: Callable[[], int]) -> None:
         self._facts = facts
         self._clock = clock
-        self._shards = {n: Position(n, 0, 0, 0) for n in range(facts.shards)}
+        self._shards = {
+            n: Position(n, 0, 0, 0) for n in range(facts.store, facts.shards, facts.stores)
+        }
         self._leases: dict[int, _Lease] = {}
         self._heartbeats: dict[str, int] = {}
         self._rows: dict[str, Row] = {}

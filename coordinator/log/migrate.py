@@ -55,12 +55,26 @@ async def pending(connection: Connection) -> list[Migration]:
     return [step for step in migrations() if step.number not in applied]
 
 
-async def migrate(connection: Connection, *, cluster: str, shards: int) -> list[Migration]:
+NAME: Final = """
+    INSERT INTO twofold.cluster (name, shards, store, stores) VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING
+"""
+
+SHARDS: Final = """
+    INSERT INTO twofold.shard (id) SELECT generate_series($1::int, $2::int - 1, $3::int)
+    ON CONFLICT DO NOTHING
+"""
+
+
+async def migrate(
+    connection: Connection, *, cluster: str, shards: int, store: int = 0, stores: int = 1
+) -> list[Migration]:
     """Apply what is missing, and name the cluster; return what was applied.
 
     Raises:
         ClusterMismatch: the log was created with another name or shard count,
-            which are part of the name of every transaction in it.
+            which are part of the name of every transaction in it, or as
+            another one of its stores.
 
     """
     async with connection.transaction():
@@ -74,20 +88,18 @@ async def migrate(connection: Connection, *, cluster: str, shards: int) -> list[
                 step.number,
                 step.name,
             )
-        await connection.execute(
-            "INSERT INTO twofold.cluster (name, shards) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            cluster,
-            shards,
-        )
-        row = await connection.fetchrow("SELECT name, shards FROM twofold.cluster")
-        if tuple(row) != (cluster, shards):
+        wanted = (cluster, shards, store, stores)
+        await connection.execute(NAME, *wanted)
+        row = await connection.fetchrow("SELECT name, shards, store, stores FROM twofold.cluster")
+        if tuple(row) != wanted:
             raise ClusterMismatch(
-                f"this log is cluster {row[0]!r} with {row[1]} shards, not {cluster!r}"
-                f" with {shards}: both are fixed when a log is created"
+                f"this log is {_named(*row)}, not {_named(*wanted)}:"
+                " all of it is fixed when a log is created"
             )
-        await connection.execute(
-            "INSERT INTO twofold.shard (id) SELECT generate_series(0, $1::int - 1)"
-            " ON CONFLICT DO NOTHING",
-            shards,
-        )
+        await connection.execute(SHARDS, store, shards, stores)
     return steps
+
+
+def _named(cluster: str, shards: int, store: int, stores: int) -> str:
+    which = f", store {store + 1} of {stores}" if stores > 1 else ""
+    return f"cluster {cluster!r} with {shards} shards{which}"

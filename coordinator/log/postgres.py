@@ -165,6 +165,8 @@ ACTIVE = """
      ORDER BY l.gid, l.seq
 """
 
+FACTS = "SELECT name, shards, generation, store, stores FROM twofold.cluster"
+
 RECORDS = """
     SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
       FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
@@ -270,7 +272,7 @@ class PostgresLog:
             raise unavailable(error) from error
 
     async def facts(self) -> ClusterFacts:
-        rows = await ask(self._pool, "SELECT name, shards, generation FROM twofold.cluster")
+        rows = await ask(self._pool, FACTS)
         if not rows:
             raise LogUnavailable("the log names no cluster: run `twofold migrate`")
         return ClusterFacts(*rows[0])

@@ -142,7 +142,15 @@ class ClusterFacts(NamedTuple):
 
     name: str
     shards: int
+    """Of all stores together."""
     generation: int
+    store: int = 0
+    stores: int = 1
+
+    @property
+    def kept(self) -> int:
+        """How many of the shards this store has: every ``stores``-th, from ``store`` on."""
+        return len(range(self.store, self.shards, self.stores))
 
 
 class DecisionLog(Protocol):

@@ -118,5 +118,5 @@ def test_dev_says_in_one_line_what_is_wrong(
 
     result = CliRunner().invoke(command.app, ["--directory", str(tmp_path)])
 
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr.startswith("error: TWOFOLD_STACK is 'nonsense'")

@@ -140,9 +140,9 @@ async def lines_until(process: asyncio.subprocess.Process, word: str) -> list[st
     return lines
 
 
-async def play_the_clerk(bootstrap: str) -> None:
+async def play_the_clerk(bootstrap: str, prefix: str = "cli") -> None:
     """Answer commands, except those that are to be met with silence."""
-    reader = GroupReader(bootstrap, ["clerk.commands"], group="cli-clerk")
+    reader = GroupReader(bootstrap, ["clerk.commands"], group=f"{prefix}-clerk")
     producer = Producer(bootstrap)
     await reader.start()
     await producer.start()
@@ -157,7 +157,7 @@ async def play_the_clerk(bootstrap: str) -> None:
                         [
                             seal(
                                 Envelope(reply),
-                                topic="cli.replies",
+                                topic=f"{prefix}.replies",
                                 source="/clerk",
                                 key=reply.gid,
                                 partition=gid.shard,

@@ -169,7 +169,7 @@ def test_migrate_plan_needs_no_database() -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("BEGIN;")
     assert "CREATE TABLE twofold.decision_log" in result.stdout
-    assert "VALUES ('main', 3)" in result.stdout
+    assert "VALUES ('main', 3, 0, 1)" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sagas.loader import DefinitionInvalid, load
+from sagas.loader import DefinitionInvalid, load, load_published
 from sagas.model import Atomic, EvaluationFailed, InputRefused, Saga
 from sagas.schema import language_schema_text
 from tests.core.sagas.definitions import ATOMIC, SAGA
@@ -177,3 +177,14 @@ def test_any_damage_to_a_definition_is_loaded_or_refused(data: st.DataObject) ->
             assert problem.line >= 1
             assert problem.column >= 1
             assert problem.message
+
+
+def test_what_is_published_is_read_by_rules_that_came_later() -> None:
+    """A transaction that runs must not stop because the checks have become wiser."""
+    unwise = SAGA.replace("undo: seats.free", "undo: money.give")
+    with pytest.raises(DefinitionInvalid):
+        load(unwise, "x.yaml")
+
+    assert load_published(unwise, "x.yaml").hash != saga().hash
+    with pytest.raises(DefinitionInvalid):
+        load_published(SAGA.replace("    undo: seats.free", "    needs: [greet]"), "x.yaml")

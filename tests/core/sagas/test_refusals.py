@@ -44,6 +44,8 @@ CASES = [
     ("unknown-step", "    pivot: true", "    pivot: true\n    needs: [boook]", 20, 13),
     ("cycle", "    undo: seats.free", "    undo: seats.free\n    needs: [greet]", 16, 12),
     ("undo-missing", "    undo: seats.free\n", "", 12, 3),
+    ("undo-elsewhere", "undo: seats.free", "undo: money.give", 15, 11),
+    ("undo-elsewhere", "undo: seats.free", "undo: {call: money.give}", 15, 11),
     ("pivot-undo", "    pivot: true", "    pivot: true\n    undo: money.give", 20, 5),
     ("undo-after-pivot", "call: seats.greet", "call: seats.greet\n    undo: seats.free", 22, 5),
     ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),

@@ -15,7 +15,7 @@ import pytest
 
 from coordinator.log import postgres
 from coordinator.log.postgres import PERSIST, PostgresLog
-from coordinator.log.store import Batch, LogUnavailable
+from coordinator.log.store import Batch, LogUnavailable, Position
 from tests.contract.batches import LEASE_US, beginning, gid, joined
 from tests.integration.log.conftest import Connection, OpenLog, waiting
 
@@ -42,13 +42,19 @@ CHECKED_FIRST = UNLOCKED.replace(
 UNFENCED = PERSIST.replace("WHERE s.epoch = v.epoch", "")
 
 
+async def write(log: PostgresLog, at: Position, number: int, after_s: float) -> frozenset[int]:
+    """Write in a while, so that either side may be the first, whatever else this machine does."""
+    await asyncio.sleep(after_s)
+    return await log.persist(beginning(number, at=at))
+
+
 async def race(ann: PostgresLog, bob: PostgresLog) -> AsyncGenerator[str]:
     """Let Bob claim while Ann writes; tell what each round came to."""
     chance = random.Random(5)
     for number in range(ROUNDS):
         [stale] = await ann.claim("ann", [0], 0)
-        writing = asyncio.create_task(ann.persist(beginning(number, at=stale)))
-        await asyncio.sleep(chance.random() * 0.006)
+        writing = asyncio.create_task(write(ann, stale, number, chance.random() * 0.004))
+        await asyncio.sleep(chance.random() * 0.008)
         assert await bob.claim("bob", [0], 0)
         seen = {one.gid for one in await bob.active([0])}
         counted = await writing
