@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 .PHONY: demo
 demo: $(READY) ## run the demo; KEEP=1 leaves it running at the end
@@ -32,6 +32,14 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 .PHONY: test
 test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## measure what coordination costs, beside floors of the same run (a quarter of an hour)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
