@@ -37,16 +37,16 @@ def main(
     else:
         loads = (1, 16, 64, 256)
         plan = Plan(rounds or 5, loads, seconds or 2.0, coordinators, flushes=1, traces=3, kills=3)
-    began = time.monotonic()
+    began, commit = time.monotonic(), _commit()
     directory = Path(tempfile.mkdtemp(prefix="twofold-bench-"))
-    typer.echo(f"commit {_commit()} on {report.machine()}; logs are in {directory}", err=True)
+    typer.echo(f"commit {commit} on {report.machine()}; logs are in {directory}", err=True)
     with (
         Servers.start(directory) as servers,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         points = Points(runner.run(_measure(servers, directory, plan)))
     shutil.rmtree(directory, ignore_errors=True)
-    typer.echo(f"\nCommit {_commit()} on {report.machine()}; {plan.rounds} rounds of", nl=False)
+    typer.echo(f"\nCommit {commit} on {report.machine()}; {plan.rounds} rounds of", nl=False)
     typer.echo(f" {plan.seconds:g} s a loop, {time.monotonic() - began:.0f} s in all.\n")
     for text in (*report.table(points), "", *report.verdicts(points), "", report.line(points)):
         typer.echo(text)
@@ -54,10 +54,10 @@ def main(
 
 async def _measure(servers: Servers, directory: Path, plan: Plan) -> Findings:
     await servers.prepare_floors()
-    with_topics = Scene(servers, Laboratory(servers), directory / "company", _say)
-    with_topics.company().cluster.prepare()
-    async with with_topics.lab:
-        return await run(with_topics, plan)
+    scene = Scene(servers, Laboratory(servers), directory / "company", _say)
+    scene.company().cluster.prepare()
+    async with scene.lab:
+        return await run(scene, plan)
 
 
 def _say(text: str) -> None:
