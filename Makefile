@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: demo
 demo: $(READY) ## run the demo; KEEP=1 leaves it running at the end
@@ -36,6 +36,14 @@ test: lint ## run every check and every test; ARGS=… goes to pytest
 .PHONY: simulate
 simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=0 on
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
+
+.PHONY: bench
+bench: $(READY) ## measure what coordination costs, beside floors of the same run (a quarter of an hour)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## check style, imports and types

@@ -126,8 +126,13 @@ class Engine:
             await self._abandon()
 
     def _decide(self, received: Sequence[Received], known: Known) -> Work:
-        """Decide all that has come, purely."""
-        turn = Turn(self._setting, self._holdings, known, self._clock.now_us())
+        """Decide all that has come, purely, and all of it at one time.
+
+        What falls due meanwhile would be woken too early, do nothing, and be
+        due again at once.
+        """
+        now_us = self._now()
+        turn = Turn(self._setting, self._holdings, known, now_us)
         for live in self._resumed:
             turn.resume(live)
         self._resumed.clear()
@@ -137,7 +142,7 @@ class Engine:
         # that is repeated here was looked up before its first was in the log.
         while self._told:
             turn.told(self._told.popleft())
-        for live in self._holdings.due(self._clock.now_us(), TURN_LIMIT):
+        for live in self._holdings.due(now_us, TURN_LIMIT):
             turn.wake(live)
         return turn.work
 

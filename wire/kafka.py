@@ -10,6 +10,7 @@ aiokafka ships no types, so its objects are Any in here, and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -21,12 +22,13 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as _TopicPartition
+from aiokafka import partitioner as _partitioner
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     CommitFailedError,
@@ -70,6 +72,25 @@ class Received(msgspec.Struct, frozen=True):
     timestamp_ms: int
 
 
+_kafkas: Any = _partitioner
+
+
+@functools.lru_cache(maxsize=4096)
+def _hashed(key: bytes) -> int:
+    return int(_kafkas.murmur2(key)) & 0x7FFFFFFF
+
+
+def partition_of(key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+    """Choose as Kafka's own clients do, so that others find our keys where they expect them.
+
+    All that is said of a transaction has one key, and aiokafka hashes in
+    plain Python: so it is done once.
+    """
+    if key is None:
+        return int(_kafkas.DefaultPartitioner()(key, partitions, available))
+    return partitions[_hashed(key) % len(partitions)]
+
+
 class Producer:
     """Sends bursts of records, each acknowledged by all in-sync replicas."""
 
@@ -84,6 +105,7 @@ class Producer:
             max_batch_size=256 * 1024,
             max_request_size=MAX_BODY_BYTES + 100_000,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            partitioner=cast("Any", partition_of),
         )
 
     async def start(self) -> None:
