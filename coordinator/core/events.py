@@ -13,7 +13,6 @@ from typing import TypeAlias
 import msgspec
 
 from wire.messages import (
-    Action,
     Compensated,
     End,
     Executed,
@@ -84,6 +83,10 @@ class Kind(StrEnum):
     ORDER_ROLLBACK = "order: rollback"
 
 
+FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
+BY_HAND = (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK)
+ORDERS = (*FOR_PARKED, Kind.ORDER_ABORT, *BY_HAND)
+
 _VOTES = {
     Vote.COMMIT: Kind.VOTED_COMMIT,
     Vote.ABORT: Kind.VOTED_ABORT,
@@ -108,14 +111,6 @@ _UNDO_RESULTS = {
     Result.BUSY: Kind.UNDO_BUSY,
     Result.FAILED: Kind.UNDO_FAILED,
 }
-_ORDERS = {
-    Action.RETRY: Kind.ORDER_RETRY,
-    Action.SKIP: Kind.ORDER_SKIP,
-    Action.COMPENSATE: Kind.ORDER_COMPENSATE,
-    Action.ABORT: Kind.ORDER_ABORT,
-    Action.COMMIT: Kind.ORDER_COMMIT,
-    Action.ROLLBACK: Kind.ORDER_ROLLBACK,
-}
 _PLAIN: dict[type[Event], Kind] = {
     Inquired: Kind.INQUIRED,
     StepSilent: Kind.STEP_SILENT,
@@ -137,6 +132,6 @@ def kind(event: Event) -> Kind:
         case Compensated():
             return _UNDO_RESULTS[event.result]
         case Order():
-            return _ORDERS[event.action]
+            return Kind(f"order: {event.action}")
         case _:
             return _PLAIN[type(event)]

@@ -25,6 +25,7 @@ from coordinator.core.records import (
     StepDone,
     StepUndone,
     Withdrawn,
+    said,
 )
 from coordinator.core.saga import Move, close_if_done
 from coordinator.core.saga_state import Phase, SagaState, StepPhase
@@ -100,13 +101,21 @@ def abort_parked(txn: TwoPhase, order: Order, now_us: int) -> Step:
     if txn.decided is not None:
         refused = f"it is decided: {txn.decided.decision}"
         return obeyed(txn, order, now_us, refused)
-    step: Step = obeyed(txn, order, now_us)
-    if len(txn.definition.branches) == 1:
-        return step.remember(Withdrawn(reason=_said(order)), now_us)
-    return two_phase.decide(step, Decision.ABORT, _said(order), now_us)
+    lone = len(txn.definition.branches) == 1
+    return (withdraw_now if lone else abort_undecided)(txn, order, now_us)
 
 
 # ── sagas ────────────────────────────────────────────────────────────────────
+
+
+def try_again(saga: SagaState, order: Order, now_us: int) -> Move:
+    """Ask again, with all attempts. What was refused is not: that answer is for good."""
+    assert saga.before is not None, f"{saga.gid} is not parked"
+    refused = ", ".join(step.name for step, _ in saga.in_phase(StepPhase.REFUSED))
+    if refused and saga.before.phase is Phase.RUNNING:
+        why = f"{refused} was refused, which its participant remembers: skip, compensate or resolve"
+        return obeyed(saga, order, now_us, why)
+    return obeyed(saga, order, now_us)
 
 
 def skip(saga: SagaState, order: Order, now_us: int) -> Move:
@@ -155,4 +164,4 @@ def close(saga: SagaState, order: Order, now_us: int) -> Move:
 
 
 def _said(order: Order) -> str:
-    return f"{order.actor}: {order.reason}"
+    return said(order.actor, order.reason)

@@ -164,6 +164,16 @@ class Ordered(Record, frozen=True, kw_only=True, tag="ordered"):
     step: str = ""
     refused: str = ""
 
+    @property
+    def said(self) -> str:
+        """The reason that a transaction gives for ending so."""
+        return said(self.actor, self.reason)
+
+
+def said(actor: str, reason: str) -> str:
+    """Name who gives a reason, with it."""
+    return f"{actor}: {reason}"
+
 
 class Closed(Record, frozen=True, kw_only=True, tag="closed"):
     """The outcome of a saga stands; it is yet to be told."""

@@ -234,8 +234,7 @@ class SagaState:
         """Give what no attempt was left for all its attempts again."""
         steps = dict(self.steps)
         back = self.phase is Phase.COMPENSATING
-        given_up = (StepPhase.STUCK,) if back else (StepPhase.EXHAUSTED, StepPhase.REFUSED)
-        for step, state in self.in_phase(*given_up):
+        for step, state in self.in_phase(StepPhase.STUCK if back else StepPhase.EXHAUSTED):
             steps[step.name] = replace(
                 state,
                 phase=StepPhase.UNDOING if back else StepPhase.RUNNING,

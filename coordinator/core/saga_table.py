@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from coordinator.core import compensation, orders
-from coordinator.core.events import Kind
+from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
     outcome_told,
@@ -23,32 +23,19 @@ from coordinator.core.saga import (
 from coordinator.core.saga_state import Phase
 from coordinator.core.transition import drop, on, table
 
-_FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
-_BY_HAND = (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK)
-_ORDERS = (*_FOR_PARKED, Kind.ORDER_ABORT, *_BY_HAND)
 _STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
 _UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
-KINDS: Final = (*_STEP, *_UNDO, Kind.DEADLINE_PASSED, Kind.PUBLISHED, *_ORDERS)
+KINDS: Final = (*_STEP, *_UNDO, Kind.DEADLINE_PASSED, Kind.PUBLISHED, *ORDERS)
 _P = Phase
 
 RULES: Final = table(
     Phase,
     KINDS,
     on(_P.RUNNING, Kind.STEP_DONE, step_done, "its result is kept; what needed it may start"),
-    on(
-        _P.RUNNING,
-        Kind.STEP_REFUSED,
-        step_refused,
-        "a business no: back, or past the pivot, park",
-    ),
+    on(_P.RUNNING, Kind.STEP_REFUSED, step_refused, "a business no: back, or past the pivot, park"),
     on(_P.RUNNING, Kind.STEP_BUSY, step_busy, "asked again later; costs no attempt"),
     on(_P.RUNNING, Kind.STEP_FAILED, step_failed, "tried again while attempts are left"),
-    on(
-        _P.RUNNING,
-        Kind.STEP_SILENT,
-        step_silent,
-        "unknown: tried again while attempts are left",
-    ),
+    on(_P.RUNNING, Kind.STEP_SILENT, step_silent, "unknown: tried again while attempts are left"),
     on(_P.RUNNING, Kind.DEADLINE_PASSED, deadline_passed, "back, or past the pivot, park"),
     drop(_P.RUNNING, _UNDO, "nothing is being undone"),
     drop(_P.RUNNING, Kind.PUBLISHED, "there is no outcome yet"),
@@ -68,14 +55,14 @@ RULES: Final = table(
     drop((_P.CLOSED, _P.PARKED, _P.ENDED), Kind.DEADLINE_PASSED, "the outcome stands"),
     # What a person orders.
     on(_P.RUNNING, Kind.ORDER_ABORT, orders.turn_back, "back, unless the pivot forbids it"),
-    on(_P.PARKED, Kind.ORDER_RETRY, orders.go_on, "with all attempts, and a new deadline"),
+    on(_P.PARKED, Kind.ORDER_RETRY, orders.try_again, "with all attempts, and a new deadline"),
     on(_P.PARKED, Kind.ORDER_SKIP, orders.skip, "a person has seen to that step"),
     on(_P.PARKED, Kind.ORDER_COMPENSATE, orders.turn_back, "back, even past the pivot"),
     on(_P.PARKED, Kind.ORDER_COMMIT, orders.close, "it ends as a person says"),
     on(_P.PARKED, Kind.ORDER_ROLLBACK, orders.close, "it ends as a person says"),
     drop(_P.PARKED, Kind.ORDER_ABORT, "it may be past its pivot: compensate says so"),
-    drop(_P.RUNNING, (*_FOR_PARKED, *_BY_HAND), "only for what is parked"),
-    drop(_P.COMPENSATING, (*_FOR_PARKED, *_BY_HAND), "only for what is parked"),
+    drop(_P.RUNNING, (*FOR_PARKED, *BY_HAND), "only for what is parked"),
+    drop(_P.COMPENSATING, (*FOR_PARKED, *BY_HAND), "only for what is parked"),
     drop(_P.COMPENSATING, Kind.ORDER_ABORT, "it is going back already"),
-    drop((_P.CLOSED, _P.ENDED), _ORDERS, "the outcome stands"),
+    drop((_P.CLOSED, _P.ENDED), ORDERS, "the outcome stands"),
 )

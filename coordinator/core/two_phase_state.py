@@ -120,13 +120,15 @@ class TwoPhase:
         ends = {Action.COMMIT: Outcome.COMMITTED, Action.ROLLBACK: Outcome.ABORTED}
         outcome = ends.get(order.action)
         if self.before is None:
-            agreed = outcome is not None and outcome is self.outcome
-            return replace(self, asked={}, resolved=agreed)
-        state = replace(self.before, asked={}, settled=frozenset(), hazards={})
-        state = replace(state, told=False, tell_at_us=0)
+            if outcome is None or outcome is not self.outcome:
+                return replace(self, asked={})
+            return replace(self, asked={}, resolved=True, reason=order.said)
+        state = replace(
+            self.before, asked={}, settled=frozenset(), hazards={}, told=False, tell_at_us=0
+        )
         if outcome is None or state.decided is None:
             return state
-        return replace(state, outcome=outcome, reason=order.reason, resolved=True)
+        return replace(state, outcome=outcome, reason=order.said, resolved=True)
 
     @property
     def deadline_us(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from coordinator.core import orders
-from coordinator.core.events import Kind
+from coordinator.core.events import BY_HAND, ORDERS, Kind
 from coordinator.core.transition import drop, on, table
 from coordinator.core.two_phase import (
     answer,
@@ -28,10 +28,7 @@ from coordinator.core.two_phase import (
 )
 from coordinator.core.two_phase_state import Phase
 
-_FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
-_BY_HAND = (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK)
-_ORDERS = (*_FOR_PARKED, Kind.ORDER_ABORT, *_BY_HAND)
-_ENDINGS = (Kind.ORDER_RETRY, Kind.ORDER_ABORT, *_BY_HAND)
+_ENDINGS = (Kind.ORDER_RETRY, Kind.ORDER_ABORT, *BY_HAND)
 _VOTES = (Kind.VOTED_COMMIT, Kind.VOTED_ABORT, Kind.VOTED_READ_ONLY, Kind.VOTED_COMMITTED)
 _ALL_VOTES = (*_VOTES, Kind.VOTED_BUSY)
 _SETTLED = (Kind.SETTLED_COMMITTED, Kind.SETTLED_ROLLED_BACK, Kind.SETTLED_HAZARD)
@@ -41,7 +38,7 @@ KINDS: Final = (
     Kind.INQUIRED,
     Kind.DEADLINE_PASSED,
     Kind.PUBLISHED,
-    *_ORDERS,
+    *ORDERS,
 )
 _P = Phase
 
@@ -49,76 +46,31 @@ RULES: Final = table(
     Phase,
     KINDS,
     on(_P.PREPARING, Kind.VOTED_COMMIT, count_vote, "all yes: commit"),
-    on(
-        _P.PREPARING,
-        Kind.VOTED_READ_ONLY,
-        count_vote,
-        "a yes that needs no second phase",
-    ),
+    on(_P.PREPARING, Kind.VOTED_READ_ONLY, count_vote, "a yes that needs no second phase"),
     on(_P.PREPARING, Kind.VOTED_ABORT, vote_against, "one no is final"),
-    on(
-        _P.PREPARING,
-        Kind.VOTED_BUSY,
-        vote_later,
-        "no vote yet: asked again until the deadline",
-    ),
+    on(_P.PREPARING, Kind.VOTED_BUSY, vote_later, "no vote yet: asked again until the deadline"),
     drop(_P.PREPARING, Kind.VOTED_COMMITTED, "only a lone branch may; the rollback will find out"),
     drop(_P.PREPARING, _SETTLED, "nobody has told it how to end"),
     drop(_P.PREPARING, Kind.INQUIRED, "undecided: the branch waits, its yes binds it"),
     on(_P.PREPARING, Kind.DEADLINE_PASSED, give_up, "silence is an abort vote"),
-    on(
-        _P.DELEGATED,
-        Kind.VOTED_COMMITTED,
-        learn_commit,
-        "the lone branch has decided",
-    ),
-    on(
-        _P.DELEGATED,
-        Kind.VOTED_COMMIT,
-        count_vote,
-        "it knows no one-phase commit: two, then",
-    ),
+    on(_P.DELEGATED, Kind.VOTED_COMMITTED, learn_commit, "the lone branch has decided"),
+    on(_P.DELEGATED, Kind.VOTED_COMMIT, count_vote, "it knows no one-phase commit: two, then"),
     on(_P.DELEGATED, Kind.VOTED_READ_ONLY, count_vote, "nothing to commit"),
     on(_P.DELEGATED, Kind.VOTED_ABORT, learn_abort, "the lone branch has decided"),
-    on(
-        _P.DELEGATED,
-        Kind.VOTED_BUSY,
-        vote_later,
-        "no answer yet: asked again until the deadline",
-    ),
+    on(_P.DELEGATED, Kind.VOTED_BUSY, vote_later, "no answer yet: asked again until the deadline"),
     drop(_P.DELEGATED, _SETTLED, "nobody has told it how to end"),
     drop(_P.DELEGATED, Kind.INQUIRED, "the deadline will withdraw the question"),
-    on(
-        _P.DELEGATED,
-        Kind.DEADLINE_PASSED,
-        withdraw,
-        "it may have committed: ask, never guess",
-    ),
-    on(
-        _P.WITHDRAWING,
-        Kind.VOTED_COMMITTED,
-        learn_commit,
-        "its answer was late, and stands",
-    ),
+    on(_P.DELEGATED, Kind.DEADLINE_PASSED, withdraw, "it may have committed: ask, never guess"),
+    on(_P.WITHDRAWING, Kind.VOTED_COMMITTED, learn_commit, "its answer was late, and stands"),
     on(_P.WITHDRAWING, Kind.SETTLED_COMMITTED, learn_commit, "it had committed"),
     on(_P.WITHDRAWING, Kind.VOTED_READ_ONLY, count_vote, "nothing to commit"),
     on(_P.WITHDRAWING, Kind.VOTED_ABORT, learn_abort, "it had refused"),
-    on(
-        _P.WITHDRAWING,
-        Kind.SETTLED_ROLLED_BACK,
-        learn_abort,
-        "it had not, and now cannot",
-    ),
+    on(_P.WITHDRAWING, Kind.SETTLED_ROLLED_BACK, learn_abort, "it had not, and now cannot"),
     on(_P.WITHDRAWING, Kind.SETTLED_HAZARD, learn_nothing, "a person must look"),
     drop(_P.WITHDRAWING, (Kind.VOTED_COMMIT, Kind.VOTED_BUSY), "its rollback is on the way"),
     drop(_P.WITHDRAWING, Kind.INQUIRED, "its rollback is on the way"),
     on(_P.COMMITTING, Kind.SETTLED_COMMITTED, settle, "ended as decided"),
-    on(
-        _P.COMMITTING,
-        Kind.SETTLED_ROLLED_BACK,
-        settle_otherwise,
-        "against the decision",
-    ),
+    on(_P.COMMITTING, Kind.SETTLED_ROLLED_BACK, settle_otherwise, "against the decision"),
     on(_P.COMMITTING, Kind.SETTLED_HAZARD, settle_otherwise, "somebody else ended it"),
     on(_P.ABORTING, Kind.SETTLED_ROLLED_BACK, settle, "ended as decided"),
     on(_P.ABORTING, Kind.SETTLED_COMMITTED, settle_otherwise, "against the decision"),
@@ -128,11 +80,7 @@ RULES: Final = table(
     on(_P.ABORTING, Kind.INQUIRED, answer, "told once more"),
     on(_P.COMMITTING, Kind.PUBLISHED, outcome_told, "the outcome is told"),
     on(_P.ABORTING, Kind.PUBLISHED, outcome_told, "the outcome is told"),
-    drop(
-        (_P.PREPARING, _P.DELEGATED, _P.WITHDRAWING),
-        Kind.PUBLISHED,
-        "there is no outcome yet",
-    ),
+    drop((_P.PREPARING, _P.DELEGATED, _P.WITHDRAWING), Kind.PUBLISHED, "there is no outcome yet"),
     drop(
         (_P.WITHDRAWING, _P.COMMITTING, _P.ABORTING, _P.PARKED, _P.ENDED),
         Kind.DEADLINE_PASSED,
@@ -140,12 +88,7 @@ RULES: Final = table(
     ),
     on(_P.PARKED, Kind.PUBLISHED, parking_told, "the outcome is told"),
     drop((_P.PARKED, _P.ENDED), (*_ALL_VOTES, *_SETTLED), "it has ended"),
-    on(
-        _P.PARKED,
-        Kind.INQUIRED,
-        answer_if_decided,
-        "the decision stands, whoever broke it",
-    ),
+    on(_P.PARKED, Kind.INQUIRED, answer_if_decided, "the decision stands, whoever broke it"),
     on(_P.ENDED, Kind.INQUIRED, answer, "told once more"),
     drop(_P.ENDED, Kind.PUBLISHED, "it has ended"),
     # What a person orders.
@@ -168,7 +111,7 @@ RULES: Final = table(
     drop((_P.PREPARING, _P.DELEGATED), Kind.ORDER_RETRY, "votes are being asked for"),
     drop(
         (_P.PREPARING, _P.DELEGATED),
-        (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK),
+        BY_HAND,
         "nothing is decided yet: it can be aborted",
     ),
     drop(_P.WITHDRAWING, Kind.ORDER_ABORT, "its branch is being asked how it ended"),

@@ -124,14 +124,19 @@ def test_what_is_going_back_cannot_be_turned_back() -> None:
 # ── sagas: parked past the pivot ─────────────────────────────────────────────
 
 
-def past_the_pivot() -> Story:
-    """The money is taken; the mail is refused."""
+def past_the_pivot(mail: Result = Result.REFUSED) -> Story:
+    """The money is taken; the mail is refused, or fails for good."""
     story = Story.begin(
-        saga(step("stock"), step("pay", "stock", pivot=True), step("mail", "pay", back=False))
+        saga(
+            step("stock"),
+            step("pay", "stock", pivot=True),
+            step("mail", "pay", back=False, attempts=1),
+        )
     )
     story.hear(executed("stock"))
     story.hear(executed("pay"))
-    story.hear(executed("mail", Result.REFUSED))
+    story.hear(executed("mail", mail))
+    assert story.state.outcome is Outcome.PARKED
     story.publish()
     return story
 
@@ -160,7 +165,7 @@ def test_a_person_may_go_back_past_the_pivot() -> None:
 
 def test_a_retry_asks_again_and_has_a_new_deadline() -> None:
     """After a week in the parking lot, the old deadline has long passed."""
-    story = past_the_pivot()
+    story = past_the_pivot(Result.FAILED)
     story.now_us += 10 * story.saga.definition.deadline_us
 
     assert told(story.order(Action.RETRY)) == ["mail <- Execute 2"]
@@ -180,8 +185,17 @@ def test_a_pivot_without_an_answer_is_asked_again() -> None:
     assert told(story.order(Action.RETRY)) == ["pay <- Execute 2"]
 
 
+def test_what_was_refused_is_not_asked_again() -> None:
+    """Its participant would say no for ever: it remembers what it has answered."""
+    story = past_the_pivot(Result.REFUSED)
+
+    assert told(story.order(Action.RETRY)) == []
+    assert ordered(story).refused.startswith("mail was refused")
+    assert story.state.outcome is Outcome.PARKED
+
+
 def test_a_new_owner_knows_what_was_ordered() -> None:
-    story = past_the_pivot()
+    story = past_the_pivot(Result.FAILED)
     story.order(Action.RETRY)
 
     assert told(story.take_over()) == ["mail <- Execute 2"]
