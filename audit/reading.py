@@ -35,10 +35,11 @@ from coordinator.config import Config
 from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import Entry, decode
+from coordinator.definitions import understood
 from coordinator.log.ask import ask
 from coordinator.log.store import storable
+from coordinator.log.views import RECORDS, definitions
 from participants.connections import Connections, DatabaseAway, Limits, describe
-from sagas.loader import load_published
 from sagas.model import AnyDefinition
 from sagas.problems import DefinitionInvalid
 from wire import gids
@@ -64,10 +65,6 @@ ROWS: Final = """
       FROM twofold.transaction WHERE gid = ANY($1::text[])
 """
 
-RECORDS: Final = """
-    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint, record
-      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
-"""
 
 UNOWNED: Final = """
     SELECT t.shard, count(*), coalesce(max(l.owner), ''),
@@ -127,16 +124,11 @@ class Library:
 
     async def refresh(self, log: Any) -> None:
         """Read what was published since."""
-        for stored in await reach.definitions(log):
-            if stored.hash not in self._known:
-                try:
-                    loaded = load_published(
-                        stored.source, f"{stored.name} version {stored.version}"
-                    )
-                except DefinitionInvalid as error:
-                    self._known[stored.hash] = f"its definition: {error}"
-                else:
-                    self._known[stored.hash] = loaded
+        for stored in await definitions(log, self._known):
+            try:
+                self._known[stored.hash] = understood(stored)
+            except DefinitionInvalid as error:
+                self._known[stored.hash] = f"its definition: {error}"
 
     def find(self, hash_: str) -> AnyDefinition | str:
         """Return a definition, or why there is none."""

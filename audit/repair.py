@@ -32,12 +32,8 @@ async def repair(
     if not asked:
         return frozenset()
     with kafka(config):
-        producer = Producer(config.kafka.bootstrap)
-        await producer.start()
-        try:
+        async with Producer(config.kafka.bootstrap) as producer:
             await producer.burst([inquiry(one, Topics(config.kafka.prefix)) for one in asked])
-        finally:
-            await producer.stop()
     deadline = asyncio.get_running_loop().time() + seconds
     while left := await _still_prepared(asked, source):
         if asyncio.get_running_loop().time() > deadline:

@@ -58,12 +58,22 @@ class Definitions:
 
     async def refresh(self, log: DecisionLog) -> bool:
         """Read what has been published since; tell whether there was anything."""
-        fresh = [d for d in await log.definitions() if d.hash not in self._by_hash]
+        fresh = await log.definitions(self._by_hash)
         for stored in fresh:
-            definition = load_published(stored.source, f"{stored.name} version {stored.version}")
+            definition = understood(stored)
             await self._prepare(definition)
             self.add(definition)
         return bool(fresh)
+
+
+def understood(stored: StoredDefinition) -> AnyDefinition:
+    """Read a published definition, by the rules that it was published under.
+
+    Raises:
+        sagas.loader.DefinitionInvalid: it cannot be understood at all.
+
+    """
+    return load_published(stored.source, f"{stored.name} version {stored.version}")
 
 
 def participants(definition: AnyDefinition) -> set[str]:

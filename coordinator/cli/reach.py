@@ -18,7 +18,7 @@ from coordinator.cli.errors import Trouble, log_trouble, mask
 from coordinator.cli.output import Output, as_json, as_table
 from coordinator.config import Config, load_config, origins
 from coordinator.log.ask import ask
-from coordinator.log.store import LogUnavailable, StoredDefinition
+from coordinator.log.store import LogUnavailable
 from wire import gids
 
 CONNECT_S = 10.0
@@ -43,8 +43,6 @@ FACTS = """
     SELECT name, shards, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
       FROM twofold.cluster
 """
-
-DEFINITIONS = "SELECT hash, name, version, source FROM twofold.definition ORDER BY name, version"
 
 OWNER = "SELECT owner, until > clock_timestamp() FROM twofold.lease WHERE shard = $1"
 
@@ -132,11 +130,6 @@ async def owner(connection: Any, shard: int) -> Owner | None:
     """Read who takes care of a shard, or did last."""
     rows = await ask(connection, OWNER, shard)
     return Owner(*rows[0]) if rows else None
-
-
-async def definitions(connection: Any) -> list[StoredDefinition]:
-    """Read all that was ever published."""
-    return [StoredDefinition(*row) for row in await ask(connection, DEFINITIONS)]
 
 
 # ── config ───────────────────────────────────────────────────────────────────

@@ -10,9 +10,9 @@ from coordinator.cli.output import Output, as_json, as_table, compact, note, say
 from coordinator.cli.reach import Owner
 from coordinator.cli.story import Part, Story
 from coordinator.core.transition import Status
+from coordinator.definitions import understood
 from coordinator.log.views import TransactionDetail, TransactionView, find_by_key, list_transactions
 from coordinator.log.views import show as read
-from sagas.loader import load_published
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
@@ -89,8 +89,7 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
         note(f"there is no transaction {named}{hint}")
         return False
     view = detail.view
-    source = detail.definition.source
-    definition = load_published(source, f"{view.name} version {view.version}")
+    definition = understood(detail.definition)
     story = Story.of(view.gid, definition, detail.entries, now_us)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}

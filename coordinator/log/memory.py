@@ -171,5 +171,6 @@ class MemoryLog:
         self._definitions[definition.hash] = definition
         return True
 
-    async def definitions(self) -> Sequence[StoredDefinition]:
-        return sorted(self._definitions.values(), key=lambda d: (d.name, d.version))
+    async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
+        found = (d for d in self._definitions.values() if d.hash not in known)
+        return sorted(found, key=lambda d: (d.name, d.version))

@@ -93,13 +93,14 @@ async def migrate(
         row = await connection.fetchrow("SELECT name, shards, store, stores FROM twofold.cluster")
         if tuple(row) != wanted:
             raise ClusterMismatch(
-                f"this log is {_named(*row)}, not {_named(*wanted)}:"
+                f"this log is {named(*row)}, not {named(*wanted)}:"
                 " all of it is fixed when a log is created"
             )
         await connection.execute(SHARDS, store, shards, stores)
     return steps
 
 
-def _named(cluster: str, shards: int, store: int, stores: int) -> str:
+def named(cluster: str, shards: int, store: int, stores: int) -> str:
+    """Describe a log by what was fixed when it was created."""
     which = f", store {store + 1} of {stores}" if stores > 1 else ""
     return f"cluster {cluster!r} with {shards} shards{which}"

@@ -20,6 +20,7 @@ from typing import Any, Final
 import asyncpg
 
 from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
+from coordinator.log import views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
 from coordinator.log.migrate import pending
 from coordinator.log.store import (
@@ -167,10 +168,6 @@ ACTIVE = """
 
 FACTS = "SELECT name, shards, generation, store, stores FROM twofold.cluster"
 
-RECORDS = """
-    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint AS at_us, record
-      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
-"""
 
 KNOWN_STARTS = """
     SELECT t.name, t.start_key, t.gid, t.input_hash
@@ -315,8 +312,7 @@ class PostgresLog:
         return await self.records([gid])
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
-        rows = await ask(self._pool, RECORDS, [gid for gid in gids if storable((gid,))])
-        return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
+        return await views.records(self._pool, gids)
 
     async def known_starts(
         self, starts: Collection[tuple[str, str]]
@@ -342,12 +338,8 @@ class PostgresLog:
             raise VersionTaken(definition.name, definition.version)
         return False
 
-    async def definitions(self) -> Sequence[StoredDefinition]:
-        rows = await ask(
-            self._pool,
-            "SELECT hash, name, version, source FROM twofold.definition ORDER BY name, version",
-        )
-        return [StoredDefinition(*row) for row in rows]
+    async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
+        return await views.definitions(self._pool, known)
 
 
 async def _leave_as_it_is(_: Any) -> None:

@@ -204,6 +204,6 @@ class DecisionLog(Protocol):
         """Store a definition; False if it was there. Raises VersionTaken."""
         ...
 
-    async def definitions(self) -> Sequence[StoredDefinition]:
-        """Return all definitions ever published."""
+    async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
+        """Return all definitions ever published, but for these hashes."""
         ...

@@ -10,7 +10,7 @@ What an open transaction is waiting for is not in its row: replay its entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from coordinator.core.records import (
@@ -18,6 +18,7 @@ from coordinator.core.records import (
     CompensationBegan,
     Decided,
     Entry,
+    Ordered,
     Outcome,
     Parked,
     Withdrawn,
@@ -26,6 +27,7 @@ from coordinator.core.records import (
 from coordinator.core.transition import Status
 from coordinator.log.ask import ask
 from coordinator.log.store import StoredDefinition, storable
+from wire.messages import Action
 
 MOST: Final = 1_000
 """Transactions in one answer; `before` goes on from the last."""
@@ -108,14 +110,42 @@ _ONE = """
 _REASONS = """
     SELECT gid, record FROM twofold.decision_log
      WHERE gid = ANY($1::text[])
-       AND kind IN ('withdrawn', 'decided', 'compensation-began', 'closed', 'parked')
+       AND kind IN ('withdrawn', 'decided', 'compensation-began', 'closed', 'parked', 'ordered')
      ORDER BY gid, seq
 """
 
-_ENTRIES = """
-    SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, record
-      FROM twofold.decision_log WHERE gid = $1 ORDER BY seq
+
+RECORDS: Final = """
+    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint, record
+      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
 """
+
+
+async def records(source: Any, gids: Collection[str]) -> list[Entry]:
+    """Return all records of these transactions, in order of gid and seq.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    rows = await ask(source, RECORDS, [gid for gid in gids if storable((gid,))])
+    return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
+
+
+_DEFINITIONS = """
+    SELECT hash, name, version, source FROM twofold.definition
+     WHERE hash <> ALL($1::text[]) ORDER BY name, version
+"""
+
+
+async def definitions(source: Any, known: Collection[str] = ()) -> list[StoredDefinition]:
+    """Return all definitions ever published, but for these hashes.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    return [StoredDefinition(*row) for row in await ask(source, _DEFINITIONS, list(known))]
 
 
 _ORDERS = """
@@ -218,21 +248,29 @@ async def show(source: Any, gid: str) -> TransactionDetail | None:
     rows = await ask(source, _ONE.format(columns=_COLUMNS), gid) if storable((gid,)) else []
     if not rows:
         return None
-    entries = [
-        Entry(gid, seq, at_us, decode(text))
-        for seq, at_us, text in await ask(source, _ENTRIES, gid)
-    ]
+    entries = await records(source, [gid])
     view = _view(rows[0], reason(entry.record for entry in entries))
     definition = StoredDefinition(rows[0]["hash"], view.name, view.version, rows[0]["source"])
     return TransactionDetail(view, definition, entries)
 
 
 def reason(records: Iterable[Any]) -> str:
-    """Say why a transaction stands as it does: the last reason that its records give."""
-    said = ""
+    """Say why a transaction stands as it does: the last reason that its records give.
+
+    What a person has unparked stands as it did before it was parked.
+    """
+    said = before = ""
     for record in records:
-        if isinstance(record, Withdrawn | Decided | CompensationBegan | Closed | Parked):
-            said = record.reason or said
+        match record:
+            case Parked():
+                before, said = said, record.reason or said
+            case Ordered(refused=""):
+                by_hand = record.action in (Action.COMMIT, Action.ROLLBACK)
+                said, before = record.said if by_hand else before, ""
+            case Withdrawn() | Decided() | CompensationBegan() | Closed():
+                said = record.reason or said
+            case _:
+                pass
     return said
 
 

@@ -172,8 +172,8 @@ class LogClient(DecisionLog):
     async def publish(self, definition: StoredDefinition) -> bool:
         return await self._ask(lambda: self._server.publish(definition))
 
-    async def definitions(self) -> Sequence[StoredDefinition]:
-        return await self._ask(self._server.definitions)
+    async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
+        return await self._ask(lambda: self._server.definitions(known))
 
 
 def _unheard(execute: Callable[[], Coroutine[Any, Any, Any]]) -> None:
