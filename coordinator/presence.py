@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from wire.envelope import Unreadable, unseal
-from wire.kafka import Place, Received, ShardReader, partition_counts
+from wire.kafka import Received, ShardReader, partition_counts
 from wire.messages import Heartbeat
 
 BEAT_US: Final = 1_000_000
@@ -146,28 +146,16 @@ async def listen(bootstrap: str, topic: str, presence: Presence, stop: asyncio.E
         KafkaUnavailable: Kafka was lost.
 
     """
-    reader = ShardReader(bootstrap)
-    await reader.start()
-    try:
+    async with ShardReader(bootstrap) as reader:
         count = (await partition_counts(bootstrap, [topic])).get(topic, 0)
-        following = await reader.ends([(topic, n) for n in range(count)])
-        reader.assign(following)
+        reader.assign(await reader.ends([(topic, n) for n in range(count)]))
         heard_at = time.monotonic()
         while not stop.is_set():
             found = await reader.poll(wait_ms=LISTEN_MS, limit=LISTEN_LIMIT)
-            following.update({(r.topic, r.partition): r.offset + 1 for r in found})
             if found:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > BEAT_US / 1_000_000:
                 heard_at = time.monotonic()
-                if await _is_missed(reader, following):
+                if await reader.is_behind():
                     presence.be_deaf()
             presence.hear(beats(found))
-    finally:
-        await reader.stop()
-
-
-async def _is_missed(reader: ShardReader, following: dict[Place, int]) -> bool:
-    """Tell whether there are signs that have not come, so that silence proves nothing."""
-    ends = await reader.ends(following)
-    return any(ends[place] > offset for place, offset in following.items())

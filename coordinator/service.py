@@ -12,12 +12,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -26,18 +27,20 @@ from coordinator.config import Config
 from coordinator.core.records import Entry
 from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine, OffsetLost
+from coordinator.log.migrate import named
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
 from coordinator.presence import Presence, listen
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
+from coordinator.topics import definition_topics, ensure
 from coordinator.triggers import Triggers
 from coordinator.turn import Setting
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire import gids
 from wire.gids import uuid7
-from wire.kafka import KafkaUnavailable, Producer, ShardReader, create_topics, partition_counts
+from wire.kafka import KafkaUnavailable, Producer, ShardReader, partition_counts
 from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
@@ -84,11 +87,17 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
     except (DefinitionInvalid, OSError) as error:
         raise NotReady(str(error)) from error
     process = _Process(config, stop, watcher, replica, definitions)
+    watcher.history = process.history
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        f"store {number}": partial(_tenure, process, number)
+        for number in range(len(config.log.stores))
+    }
+    parts["triggers"] = partial(_trigger, process, cycle(config.log.stores))
+    if config.starts.absent_participants != "ignore":
+        parts["presence"] = process.listen
     async with asyncio.TaskGroup() as group:
-        for store in range(len(config.log.stores)):
-            group.create_task(_again_and_again(partial(_tenure, process, store), stop))
-        group.create_task(_again_and_again(partial(_trigger, process), stop))
-        group.create_task(_again_and_again(process.listen, stop))
+        for name, part in parts.items():
+            group.create_task(_again_and_again(name, part, stop))
         watching = group.create_task(watcher.run())
         await stop.wait()
         watching.cancel()
@@ -108,7 +117,7 @@ class _Process:
     presence: Presence = field(
         default_factory=lambda: Presence(lambda: time.monotonic_ns() // 1000)
     )
-    tries: int = 0
+    """Of the participants, as this process hears it."""
 
     @property
     def topics(self) -> Topics:
@@ -118,7 +127,7 @@ class _Process:
         """Return definitions whose topics are there before they are used."""
 
         async def create_topics_of(definition: AnyDefinition) -> None:
-            await ensure_topics(self.config, definition_topics(definition, facts.shards))
+            await ensure(self.config, definition_topics(self.config, [definition], facts.shards))
 
         return Definitions(create_topics_of)
 
@@ -131,12 +140,9 @@ class _Process:
         return lambda definition: missing(participants(definition))
 
     async def listen(self) -> None:
-        """Hear which participants live, if that is to make a difference to anything."""
-        if self.config.starts.absent_participants == "ignore":
-            await self.stop.wait()
-        else:
-            bootstrap = self.config.kafka.bootstrap
-            await listen(bootstrap, self.topics.heartbeats, self.presence, self.stop)
+        """Hear which participants live."""
+        bootstrap = self.config.kafka.bootstrap
+        await listen(bootstrap, self.topics.heartbeats, self.presence, self.stop)
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Read a transaction's log, wherever it is."""
@@ -147,8 +153,10 @@ class _Process:
         return await log.history(gid)
 
 
-async def _again_and_again(tenure: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Begin another tenure whenever one has ended by trouble."""
+async def _again_and_again(
+    name: str, tenure: Callable[[], Awaitable[None]], stop: asyncio.Event
+) -> None:
+    """Begin another tenure of a part whenever one has ended by trouble."""
     pause_s = FIRST_PAUSE_S
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
@@ -158,10 +166,11 @@ async def _again_and_again(tenure: Callable[[], Awaitable[None]], stop: asyncio.
             raise
         except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
             for error in _leaves(group):
-                logger.warning("tenure_ended", reason=str(error), kind=type(error).__name__)
+                kind = type(error).__name__
+                logger.warning("tenure_ended", part=name, reason=str(error), kind=kind)
         except* Exception:
             # A bug. What it was about to do is not done; the log knows the rest.
-            logger.exception("tenure_failed")
+            logger.exception("tenure_failed", part=name)
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
             pause_s = FIRST_PAUSE_S
         await _sleep(pause_s, stop)
@@ -173,18 +182,17 @@ async def _tenure(process: _Process, store: int) -> None:
     config, watcher = process.config, process.watcher
     async with (
         _log(config.log.stores[store]) as log,
-        _started(Producer(config.kafka.bootstrap)) as producer,
-        _started(ShardReader(config.kafka.bootstrap)) as reader,
+        Producer(config.kafka.bootstrap) as producer,
+        ShardReader(config.kafka.bootstrap) as reader,
     ):
         facts = await log.facts()
-        _check_store(config, facts, store)
+        _check_log(config, facts, store)
         await _check_topics(config, process.topics, facts)
         for definition in process.definitions:
             await publish(log, definition)
         clock, bell = LogClock(), asyncio.Event()
         await log.ring_on_release(bell)
         process.logs[store] = log
-        watcher.history = process.history
         engine = Engine(
             setting=Setting(
                 facts,
@@ -219,13 +227,12 @@ async def _tenure(process: _Process, store: int) -> None:
             engine_stop.set()
 
 
-async def _trigger(process: _Process) -> None:
-    """Turn events into starts. Any store knows the definitions: if one is away, ask another."""
-    config, stores = process.config, process.config.log.stores
-    process.tries += 1
+async def _trigger(process: _Process, stores: Iterator[str]) -> None:
+    """Turn events into starts. Any store knows the definitions: if one is away, ask the next."""
+    config = process.config
     async with (
-        _log(stores[(process.tries - 1) % len(stores)]) as log,
-        _started(Producer(config.kafka.bootstrap)) as producer,
+        _log(next(stores)) as log,
+        Producer(config.kafka.bootstrap) as producer,
     ):
         facts = await log.facts()
         await _check_topics(config, process.topics, facts)
@@ -250,25 +257,15 @@ async def _log(dsn: str) -> AsyncGenerator[PostgresLog]:
         await log.close()
 
 
-Client = TypeVar("Client", Producer, ShardReader)
-
-
-@asynccontextmanager
-async def _started(client: Client) -> AsyncGenerator[Client]:
-    await client.start()
-    try:
-        yield client
-    finally:
-        await client.stop()
-
-
-def _check_store(config: Config, facts: ClusterFacts, store: int) -> None:
-    """Refuse databases that are given in another order, or not all of them."""
-    stores = len(config.log.stores)
-    if (facts.store, facts.stores) != (store, stores):
+def _check_log(config: Config, facts: ClusterFacts, store: int) -> None:
+    """Refuse a log that is not the one that the settings describe."""
+    log = config.log
+    wanted = (log.cluster, log.shards, store, len(log.stores))
+    there = (facts.name, facts.shards, facts.store, facts.stores)
+    if there != wanted:
         raise NotReady(
-            f"the settings name {stores} databases of the log, and their number {store + 1} is"
-            f" number {facts.store + 1} of {facts.stores}: give them as they were created"
+            f"the log is {named(*there)}, and the settings say {named(*wanted)}: mend the settings,"
+            " or name its databases in the order in which they were created"
         )
 
 
@@ -287,25 +284,6 @@ async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> 
                 f"{name} has {counts[name]} partitions and the log {facts.shards} shards:"
                 " each shard is one partition, for ever"
             )
-
-
-def definition_topics(definition: AnyDefinition, partitions: int) -> dict[str, int]:
-    """Return the topics that a definition needs, with the partitions of new ones."""
-    names = {Topics.commands(participant) for participant in participants(definition)}
-    if definition.start.topic is not None:
-        names.add(definition.start.topic)
-    return dict.fromkeys(sorted(names), partitions)
-
-
-async def ensure_topics(config: Config, wanted: Mapping[str, int]) -> None:
-    """Create the topics that are not there; leave the others as they are."""
-    counts = await partition_counts(config.kafka.bootstrap, wanted)
-    missing = {name: count for name, count in wanted.items() if not counts.get(name)}
-    if missing:
-        await create_topics(
-            config.kafka.bootstrap, missing, replication=config.kafka.replication, config={}
-        )
-        logger.info("topics_created", topics=sorted(missing))
 
 
 def _new_unique(now_us: int) -> str:

@@ -109,7 +109,8 @@ class Triggers:
             if missing and definition.start.topic is not None:
                 held[definition.start.topic] = missing
         if held != self._held:
-            logger.warning("starts_held", topics=held) if held else logger.info("starts_go_on")
+            log = logger.warning if held else logger.info
+            log("starts_held" if held else "starts_go_on", topics=held)
         self._held = held
 
     def starts(self, event: Received) -> Iterator[Record]:

@@ -22,7 +22,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import msgspec
 import structlog
@@ -91,7 +91,28 @@ def partition_of(key: bytes | None, partitions: Sequence[int], available: Sequen
     return partitions[_hashed(key) % len(partitions)]
 
 
-class Producer:
+class _Client:
+    """What is started before it is used, and closed afterwards: a context."""
+
+    _inner: Any
+
+    async def start(self) -> None:
+        """Connect, or raise KafkaUnavailable."""
+        await _start(self._inner)
+
+    async def stop(self) -> None:
+        """Close, in bounded time and without complaint."""
+        await _close(self._inner.stop())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+class Producer(_Client):
     """Sends bursts of records, each acknowledged by all in-sync replicas."""
 
     def __init__(self, bootstrap: str) -> None:
@@ -107,14 +128,6 @@ class Producer:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             partitioner=cast("Any", partition_of),
         )
-
-    async def start(self) -> None:
-        """Connect, or raise KafkaUnavailable."""
-        await _start(self._inner)
-
-    async def stop(self) -> None:
-        """Close, in bounded time and without complaint."""
-        await _close(self._inner.stop())
 
     async def hand_over(self, records: Sequence[Record]) -> list[asyncio.Future[Any]]:
         """Queue records for sending, in order; the futures end with their acknowledgement.
@@ -154,21 +167,12 @@ class Producer:
                 raise KafkaUnavailable(str(result) or type(result).__name__) from result
 
 
-class _Reader:
+class _Reader(_Client):
     """What both readers share: polling, and the bytes as they came."""
 
-    _inner: Any
     _quiet_since = 0.0
     _behind = False
     _left: frozenset[Place] = frozenset()
-
-    async def start(self) -> None:
-        """Connect, or raise KafkaUnavailable."""
-        await _start(self._inner)
-
-    async def stop(self) -> None:
-        """Close, in bounded time and without complaint."""
-        await _close(self._inner.stop())
 
     def leave(self, places: Iterable[Place]) -> None:
         """Read no more of these partitions for now, and of all others again.
@@ -210,11 +214,12 @@ class _Reader:
             self._quiet_since, self._behind = now, False
         elif now - self._quiet_since > QUIET_S:
             self._quiet_since = now
-            before, self._behind = self._behind, await self._is_behind()
+            before, self._behind = self._behind, await self.is_behind()
             if before and self._behind:
                 raise KafkaUnavailable("the reader makes no progress, though there is something")
 
-    async def _is_behind(self) -> bool:
+    async def is_behind(self) -> bool:
+        """Tell whether there is something to read that has not come."""
         places = [p for p in self._inner.assignment() if (p.topic, p.partition) not in self._left]
         if not places:
             return False

@@ -66,12 +66,8 @@ async def _graves(config: Config) -> AsyncGenerator[Graves]:
         count = (await partition_counts(config.kafka.bootstrap, [topic])).get(topic, 0)
         if not count:
             raise Trouble(f"the topic {topic} does not exist.", "Run `twofold topics`.")
-        reader = ShardReader(config.kafka.bootstrap)
-        await reader.start()
-        try:
+        async with ShardReader(config.kafka.bootstrap) as reader:
             yield Graves(reader, [(topic, n) for n in range(count)])
-        finally:
-            await reader.stop()
 
 
 def query(reason: str | None, topic: str | None, since: str | None) -> Query:
@@ -194,13 +190,9 @@ async def _obstacles(config: Config, found: Sequence[Letter]) -> list[tuple[Lett
 
 async def _send(config: Config, able: Sequence[Letter]) -> None:
     """Put letters back in the order in which they were buried."""
-    producer = Producer(config.kafka.bootstrap)
-    await producer.start()
-    try:
-        oldest_first = sorted(able, key=lambda one: (one.at_us, one.place))
+    oldest_first = sorted(able, key=lambda one: (one.at_us, one.place))
+    async with Producer(config.kafka.bootstrap) as producer:
         await producer.burst([letters.back(one) for one in oldest_first])
-    finally:
-        await producer.stop()
 
 
 def _report(verdicts: Sequence[tuple[Letter, str]], *, sent: bool, output: Output) -> None:

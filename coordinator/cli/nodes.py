@@ -17,11 +17,16 @@ from typing import Any, Final, NamedTuple
 from coordinator.cli import plain, reach
 from coordinator.cli.output import Output, as_json, as_table, note, say
 from coordinator.config import Config
-from coordinator.definitions import Definitions, participants
-from coordinator.log.views import CoordinatorView, list_coordinators, unowned_shards
+from coordinator.definitions import participants, understood
+from coordinator.log.views import (
+    CoordinatorView,
+    definitions,
+    list_coordinators,
+    unowned_shards,
+)
 from coordinator.presence import BEAT_US, Life, Sign, Signs, judge
 from coordinator.shards import BEAT_S
-from sagas.loader import load
+from sagas.model import AnyDefinition
 from wire.kafka import Place, ShardReader, committed, partition_counts
 from wire.topics import Topics
 
@@ -72,10 +77,10 @@ def life(sign: Sign, now_us: int) -> Life:
 class Lookout:
     """Looks at all nodes, again and again."""
 
-    def __init__(self, config: Config, log: Any, reader: ShardReader) -> None:
-        self._config, self._log, self._reader = config, log, reader
+    def __init__(self, config: Config, logs: Sequence[Any], reader: ShardReader) -> None:
+        self._config, self._logs, self._reader = config, logs, reader
         self._topics = Topics(config.kafka.prefix)
-        self._known, self._signs = Definitions(), Signs()
+        self._known, self._signs = dict[str, AnyDefinition](), Signs()
         self._read: dict[Place, int] = {}
 
     async def look(self) -> View:
@@ -85,11 +90,11 @@ class Lookout:
         names = sorted(needed | self._signs.participants)
         behind = await self._behind(names)
         await self._hear()
-        now_us = max((await reach.facts(self._log)).now_us, self._signs.newest_us)
+        now_us = max((await reach.facts(self._logs[0])).now_us, self._signs.newest_us)
         return View(
             now_us,
-            await list_coordinators(self._log),
-            await unowned_shards(self._log),
+            joined([one for log in self._logs for one in await list_coordinators(log)]),
+            sorted([shard for log in self._logs for shard in await unowned_shards(log)]),
             [
                 ParticipantView(n, n in needed, behind[n], tuple(self._shown(n, now_us)))
                 for n in names
@@ -102,10 +107,10 @@ class Lookout:
         return (s for s in signs if not s.beat.leaving or life(s, now_us) is not Life.GONE)
 
     async def _needed(self) -> set[str]:
-        for stored in await reach.definitions(self._log):
-            if self._known.by_hash(stored.hash) is None:
-                self._known.add(load(stored.source, f"{stored.name} version {stored.version}"))
-        return {name for newest in self._known.all_newest() for name in participants(newest)}
+        for stored in await definitions(self._logs[0], self._known):
+            self._known[stored.hash] = understood(stored)
+        newest = {d.name: d for d in sorted(self._known.values(), key=lambda d: d.version)}
+        return {name for definition in newest.values() for name in participants(definition)}
 
     async def _hear(self) -> None:
         """Read what has come since the last time."""
@@ -115,7 +120,7 @@ class Lookout:
             places = [(topic, n) for n in range(counts.get(topic, 0))]
             if not places:
                 return
-            since_ms = (await reach.facts(self._log)).now_us // 1000 - REMEMBERED_MS
+            since_ms = (await reach.facts(self._logs[0])).now_us // 1000 - REMEMBERED_MS
             self._read = await self._reader.since(places, since_ms)
         ends = await self._reader.ends(self._read)
         self._signs.hear(await self._reader.read(self._read, ends))
@@ -159,15 +164,25 @@ async def nodes(file: Path | None, *, watch: bool, output: Output) -> bool:
 
 @asynccontextmanager
 async def _lookout(config: Config) -> AsyncGenerator[Lookout]:
-    async with reach.log_connection(config.log.dsn) as log:
-        await reach.facts(log)
+    async with reach.logs(config) as logs:
+        await reach.facts(logs[0])
         with reach.kafka(config):
-            reader = ShardReader(config.kafka.bootstrap)
-            await reader.start()
-            try:
-                yield Lookout(config, log, reader)
-            finally:
-                await reader.stop()
+            async with ShardReader(config.kafka.bootstrap) as reader:
+                yield Lookout(config, logs, reader)
+
+
+def joined(views: Iterable[CoordinatorView]) -> list[CoordinatorView]:
+    """Put together what several stores know of each coordinator. One of them heard it last."""
+    found: dict[str, CoordinatorView] = {}
+    for view in views:
+        before = found.get(view.id, view._replace(shards=(), active=0))
+        found[view.id] = view._replace(
+            silent_us=min(before.silent_us, view.silent_us),
+            up_us=max(before.up_us, view.up_us),
+            shards=tuple(sorted((*before.shards, *view.shards))),
+            active=before.active + view.active,
+        )
+    return [found[name] for name in sorted(found)]
 
 
 # ── what is told ─────────────────────────────────────────────────────────────

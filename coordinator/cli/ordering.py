@@ -137,12 +137,8 @@ def _order(view: TransactionView, wanted: Wanted) -> Order:
 async def _send(
     config: Config, views: Sequence[TransactionView], orders: Mapping[str, Order]
 ) -> None:
-    producer = Producer(config.kafka.bootstrap)
-    await producer.start()
-    try:
+    async with Producer(config.kafka.bootstrap) as producer:
         await producer.burst([_sealed(config, view, orders[view.gid]) for view in views])
-    finally:
-        await producer.stop()
 
 
 def _sealed(config: Config, view: TransactionView, order: Order) -> Record:

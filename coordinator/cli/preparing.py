@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from coordinator.cli import reach
 from coordinator.cli.errors import Trouble, mask
 from coordinator.cli.output import Output, as_json, as_table, note, say
 from coordinator.config import Config
+from coordinator.definitions import understood
 from coordinator.log.migrate import BOOTSTRAP, Migration, migrations, pending
 from coordinator.log.migrate import migrate as apply
-from coordinator.service import definition_topics, load_files
-from sagas.loader import load_published
-from sagas.model import AnyDefinition
-from wire.envelope import MAX_BODY_BYTES
-from wire.kafka import create_topics, partition_counts
-from wire.topics import Topics
-
-DAY_MS: Final = 24 * 3_600_000
-SIGNS: Final = {
-    "message.timestamp.type": "LogAppendTime",  # the broker's clock, not that of whoever beats
-    "retention.ms": "600000",
-    "segment.ms": "300000",
-}
-"""Signs of life are of interest for minutes."""
-SETTLE_LOOKS: Final = 50
-"""How often to look for a topic that was created, until all brokers know it."""
+from coordinator.log.views import definitions as published_definitions
+from coordinator.service import load_files
+from coordinator.topics import Plan, create, definition_topics, own_topics
+from wire.kafka import partition_counts
 
 # ── the log ──────────────────────────────────────────────────────────────────
 
@@ -101,17 +89,6 @@ def _say_migrated(config: Config, dsn: str, steps: Sequence[Migration]) -> None:
 # ── topics ───────────────────────────────────────────────────────────────────
 
 
-class Plan(NamedTuple):
-    """A topic as it should be."""
-
-    name: str
-    partitions: int
-    exactly: bool
-    """Whether another number of partitions is wrong."""
-    config: Mapping[str, str]
-    """Of a new one."""
-
-
 async def topics(
     file: Path | None,
     definitions: Sequence[Path] | None,
@@ -125,58 +102,17 @@ async def topics(
     own = load_files(tuple(definitions) if definitions else config.definitions)
     async with reach.log_connection(config.log.dsn) as connection:
         shards = (await reach.facts(connection)).shards
-        published = [
-            load_published(stored.source, f"{stored.name} version {stored.version}")
-            for stored in await reach.definitions(connection)
-        ]
-    plans = wanted_topics(config, [*own, *published], shards, partitions or shards)
+        published = [understood(stored) for stored in await published_definitions(connection)]
+    plans = own_topics(config, shards)
+    plans += definition_topics(config, [*own, *published], partitions or shards)
     with reach.kafka(config):
         found = await partition_counts(config.kafka.bootstrap, [plan.name for plan in plans])
         missing = [plan for plan in plans if not found.get(plan.name)]
         if missing and not only_check:
-            await _create(config, missing)
+            await create(config, missing)
     verdicts = [(plan, *_verdict(plan, found.get(plan.name, 0), only_check)) for plan in plans]
     _report(verdicts, output)
     return all(right for _, right, _ in verdicts)
-
-
-def wanted_topics(
-    config: Config, definitions: Iterable[AnyDefinition], shards: int, partitions: int
-) -> list[Plan]:
-    """List our own topics, and those that definitions name."""
-    names = Topics(config.kafka.prefix)
-    safe = {"min.insync.replicas": "2"} if config.kafka.replication > 2 else {}  # noqa: PLR2004
-    ours = {"max.message.bytes": str(MAX_BODY_BYTES + 100_000), **safe}
-    week = {**ours, "retention.ms": str(7 * DAY_MS)}
-    month = {**ours, "retention.ms": str(30 * DAY_MS)}
-    plans = [
-        Plan(names.requests, shards, exactly=True, config=week),
-        Plan(names.replies, shards, exactly=True, config=week),
-        Plan(names.outcomes, shards, exactly=False, config=week),
-        Plan(names.dead_letters, 1, exactly=False, config=month),
-        Plan(names.heartbeats, 1, exactly=False, config={**ours, **SIGNS}),
-    ]
-    starts = {d.start.topic for d in definitions if d.start.topic is not None}
-    needed = {name for d in definitions for name in definition_topics(d, partitions)}
-    for name in sorted(needed):
-        # Topics of starts are somebody else's: how long they keep events is not for us to say.
-        kept = safe if name in starts else week
-        plans.append(Plan(name, partitions, exactly=False, config=kept))
-    return plans
-
-
-async def _create(config: Config, missing: Sequence[Plan]) -> None:
-    kafka = config.kafka
-    for settings in {tuple(plan.config.items()) for plan in missing}:
-        wanted = {p.name: p.partitions for p in missing if tuple(p.config.items()) == settings}
-        await create_topics(
-            kafka.bootstrap, wanted, replication=kafka.replication, config=dict(settings)
-        )
-    for _ in range(SETTLE_LOOKS):
-        seen = await partition_counts(kafka.bootstrap, [plan.name for plan in missing])
-        if all(seen.values()):
-            return
-        await asyncio.sleep(0.1)
 
 
 def _verdict(plan: Plan, partitions: int, only_check: bool) -> tuple[bool, str]:  # noqa: FBT001

@@ -25,7 +25,7 @@ from coordinator.cli.plain import span
 from coordinator.config import Config
 from coordinator.core.records import Begun, Outcome
 from coordinator.core.transition import Status
-from coordinator.log.views import TransactionDetail, find_by_key
+from coordinator.log.views import TransactionDetail, definitions, find_by_key
 from coordinator.log.views import show as read
 from coordinator.triggers import seal_start
 from coordinator.turn import MAX_KEY, input_hash
@@ -85,7 +85,7 @@ async def start(file: Path | None, wanted: Wanted, output: Output) -> bool:
     shard = gids.shard_of_start(begin.definition, begin.key, facts.shards)
     async with reach.log_connection(config.log.store_of(shard)) as log:
         try:
-            _check(begin, [stored.name for stored in await reach.definitions(log)])
+            _check(begin, [stored.name for stored in await definitions(log)])
             record = _seal(begin, config, facts.shards)
             if wanted.key is None:
                 note(f"the key is {key}")
@@ -130,12 +130,8 @@ def _seal(begin: Begin, config: Config, shards: int) -> Record:
 async def _begin(log: Any, config: Config, begin: Begin, record: Record) -> TransactionDetail:
     """Send the start, and wait until a coordinator has taken or refused it."""
     async with _outcomes(config) as outcomes:
-        producer = Producer(config.kafka.bootstrap)
-        await producer.start()
-        try:
+        async with Producer(config.kafka.bootstrap) as producer:
             await producer.burst([record])
-        finally:
-            await producer.stop()
         given_up = time.monotonic() + TAKEN_S
         while time.monotonic() < given_up:
             for received in await outcomes.poll(wait_ms=POLL_MS, limit=500):
@@ -159,14 +155,10 @@ async def _outcomes(config: Config) -> AsyncGenerator[ShardReader]:
     for topic in (topics.requests, topics.outcomes):
         if not counts.get(topic):
             raise Trouble(f"the topic {topic} does not exist.", "Run `twofold topics`.")
-    reader = ShardReader(config.kafka.bootstrap)
-    await reader.start()
-    try:
+    async with ShardReader(config.kafka.bootstrap) as reader:
         places = [(topics.outcomes, n) for n in range(counts[topics.outcomes])]
         reader.assign(await reader.ends(places))
         yield reader
-    finally:
-        await reader.stop()
 
 
 def _refusal(received: Received, begin: Begin) -> str | None:

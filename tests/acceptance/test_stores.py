@@ -86,6 +86,10 @@ async def test_one_store_fails_and_the_other_goes_on(
     asked = ("list", "-o", "json", "--limit", "1000")
     listed = json.loads(await asyncio.to_thread(company.cluster.run, "list", *asked))
     assert {view["shard"] % 2 for view in listed} == {0, 1}
+    nodes = json.loads(await asyncio.to_thread(company.cluster.run, "nodes", "nodes", "-o", "json"))
+    assert nodes["unowned_shards"] == []
+    held = [shard for one in nodes["coordinators"] for shard in one["shards"]]
+    assert sorted(held) == list(range(SHARDS))
     shown = await asyncio.to_thread(company.cluster.run, "show", "show", *away[0])
     assert "COMMITTED" in shown or "ABORTED" in shown or "COMPENSATED" in shown
     await company.client.__aexit__(None, None, None)
@@ -101,7 +105,7 @@ def test_stores_in_another_order_are_refused(cluster: Cluster, tmp_path: Path) -
     with pytest.raises(StackError):
         other.run("serve", "serve")
 
-    assert "give them as they were created" in (tmp_path / "serve.log").read_text()
+    assert "in the order in which they were created" in (tmp_path / "serve.log").read_text()
 
 
 def published(company: Company) -> list[tuple[str, str]]:
