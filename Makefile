@@ -33,6 +33,10 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…
+	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
 	$(BIN)/ruff check

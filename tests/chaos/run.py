@@ -1,0 +1,110 @@
+"""One run: start, load and faults together, heal, check."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from compose.demo.check import Finding
+from tests.chaos import check
+from tests.chaos.faults import Faults, Timeline
+from tests.chaos.load import Load
+from tests.chaos.system import Shape, System, running
+
+HEAL_S: Final = 120.0
+READY_S: Final = 60.0
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Result:
+    """What came of a run."""
+
+    seed: int
+    seconds: float
+    findings: list[Finding]
+    timeline: Timeline
+    transactions: dict[str, int]
+    said: dict[str, int]
+    drained_s: float
+    stories: list[str]
+
+    @property
+    def holds(self) -> bool:
+        return all(finding.holds for finding in self.findings)
+
+
+async def run(directory: Path, *, seconds: float, seed: int, say: Say) -> Result:
+    """Run, and say how it goes."""
+    say(f"seed {seed}; logs are in {directory}")
+    async with running(directory, Shape()) as system:
+        for process in system.processes:
+            await process.start()
+        await asyncio.to_thread(system.cluster.await_ready)
+        say(f"all is ready; {seconds:g} seconds of faults")
+        load = Load(system.kafka.bootstrap, random.Random(seed))
+        faults = Faults(system, seed)
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(load.ear.run()), group.create_task(system.supervise())]
+            drained_s = await _trouble(system, load, faults, seconds, say)
+            found = await check.findings(system, load)
+            stories = [] if all(f.holds for f in found) else await check.stories(system)
+            for task in background:
+                task.cancel()
+        await load.close()
+    outcomes = [words[0] for words in load.ear.outcomes.values()]
+    return Result(
+        seed,
+        seconds,
+        found,
+        faults.timeline,
+        {word: outcomes.count(word) for word in sorted(set(outcomes))},
+        dict(load.said()),
+        drained_s,
+        stories,
+    )
+
+
+async def _trouble(system: System, load: Load, faults: Faults, seconds: float, say: Say) -> float:
+    """Load and harm at the same time; then peace. Return how long it took until all had ended."""
+    peace = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        harm = group.create_task(faults.run(peace))
+        await _watch(load, faults, seconds, say)
+        peace.set()
+        await harm
+        load.stopping.set()
+        say("no more faults; everything is up")
+    began = time.monotonic()
+    while time.monotonic() - began < HEAL_S:
+        if not load.unheard and not await _in_doubt(system):
+            break
+        await asyncio.sleep(0.3)
+    drained_s = time.monotonic() - began
+    say(f"at rest after {drained_s:.1f} s")
+    return drained_s
+
+
+async def _watch(load: Load, faults: Faults, seconds: float, say: Say) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        await asyncio.sleep(min(10, left))
+        count, open_ = len(load.book), len(load.unheard)
+        harm = sum(faults.timeline.counts.values())
+        say(f"{count} transactions begun, {open_} open, {harm} faults")
+
+
+async def _in_doubt(system: System) -> bool:
+    with suppress(OSError, asyncpg.PostgresError):
+        return bool(await check.in_doubt(system))
+    return True

@@ -1,0 +1,226 @@
+"""Everything that is under test: servers, processes, and the proxies between them.
+
+The log and the participants have a Postgres each, so that either may die
+alone. Each process reaches its Postgres through a proxy of its own. Kafka has
+a second listener behind a proxy, and some processes use that one: so Kafka
+can be cut off from these, and not from the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from compose.local.child import Child
+from compose.local.cluster import Cluster
+from compose.local.kafka import LocalKafka
+from compose.local.postgres import LocalPostgres
+from compose.local.proxy import FaultProxy
+from compose.local.stack import LocalStack
+from tests.chaos.services import DATABASES
+
+HERE: Final = Path(__file__).parent
+DEFINITIONS: Final = (HERE / "definitions",)
+SERVICES: Final = "tests.chaos.services"
+SUPERVISE_S: Final = 0.5
+
+# Two thirds of these are used at most by each participant, so they are scarce.
+PREPARED_SLOTS: Final = 16
+RESOLVE: Final = {"TWOFOLD_RESOLVE_EVERY": "1", "TWOFOLD_RESOLVE_AFTER": "3"}
+
+S = TypeVar("S", LocalKafka, LocalPostgres)
+
+
+class Shape(NamedTuple):
+    """How many processes there are, and of what."""
+
+    coordinators: int = 3
+    participants: Sequence[tuple[str, ...]] = (
+        ("node_a",),
+        ("node_a",),
+        ("node_b",),
+        ("node_c",),
+    )
+    source: Path | None = None
+    """The tree whose code runs; by default, this one."""
+
+
+class Process:
+    """A process that is started again whenever it dies. Whoever troubles it holds its lock."""
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        launch: Callable[[str, Mapping[str, str]], Child],
+        database: FaultProxy,
+        *,
+        proxied: bool,
+    ) -> None:
+        self.name, self.database, self.proxied = name, database, proxied
+        self.lock = asyncio.Lock()
+        self.environment: dict[str, str] = {}
+        self._cluster, self._launch = cluster, launch
+        self._child: Child | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    async def start(self, failpoint: str = "", extra: Mapping[str, str] | None = None) -> None:
+        """Start it, and do not wait for it."""
+        environment = {**self.environment, **(extra or {})}
+        self._child = await asyncio.to_thread(self._launch, failpoint, environment)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        await asyncio.to_thread(self._cluster.kill, self.name)
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait until it has ended."""
+        await asyncio.to_thread(self._cluster.stop_one, self.name)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._cluster.pause(self.name)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._cluster.resume(self.name)
+
+
+class Server:
+    """Kafka or a Postgres."""
+
+    def __init__(self, name: str, server: LocalKafka | LocalPostgres) -> None:
+        self.name, self.lock = name, asyncio.Lock()
+        self._server = server
+
+    async def kill(self) -> None:
+        """SIGKILL, with all of its children."""
+        await asyncio.to_thread(self._server.kill)
+
+    async def restart(self) -> None:
+        """Start it again on the same data, and wait until it is ready."""
+        await asyncio.to_thread(self._server.restart)
+
+
+class System:
+    """The servers, the processes, and who stands between them."""
+
+    def __init__(
+        self, kafka: LocalKafka, log: LocalPostgres, data: LocalPostgres, cluster: Cluster
+    ) -> None:
+        self.kafka, self.log, self.data, self.cluster = kafka, log, data, cluster
+        self.servers = {
+            "kafka": Server("Kafka", kafka),
+            "log": Server("the log's Postgres", log),
+            "data": Server("the participants' Postgres", data),
+        }
+        self.coordinators: list[Process] = []
+        self.participants: list[Process] = []
+        self.deaths: list[str] = []
+        """Processes that ended though nobody had asked them to."""
+        self.kafka_proxy: FaultProxy
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.coordinators, *self.participants]
+
+    async def supervise(self) -> None:
+        """Start again what has died by itself, and note it."""
+        while True:
+            for process in self.processes:
+                if not process.lock.locked() and not process.alive:
+                    self.deaths.append(process.name)
+                    await process.start()
+            await asyncio.sleep(SUPERVISE_S)
+
+    async def add(self, shape: Shape, proxies: AsyncExitStack) -> None:
+        """Make the processes and their proxies; start nothing."""
+        proxied, port = self.kafka.ports.proxied, self.kafka.ports.proxy
+        self.kafka_proxy = await proxies.enter_async_context(
+            await FaultProxy.start(proxied, port=port)
+        )
+        for n in range(shape.coordinators):
+            name, proxy = f"coordinator-{n}", await FaultProxy.start(self.log.port)
+            await proxies.enter_async_context(proxy)
+            process = Process(
+                name, self.cluster, self._coordinator(name), proxy, proxied=n % 3 == 1
+            )
+            process.environment["TWOFOLD_LOG__DSN"] = _dsn(proxy, "twofold")
+            self.coordinators.append(process)
+        for n, nodes in enumerate(shape.participants):
+            name, proxy = f"participants-{n}", await FaultProxy.start(self.data.port)
+            await proxies.enter_async_context(proxy)
+            launch = self._participants(name, nodes)
+            process = Process(name, self.cluster, launch, proxy, proxied=n % 3 == 1)
+            process.environment["TWOFOLD_PG_DSN"] = _dsn(proxy, "postgres")
+            self.participants.append(process)
+        for process in self.processes:
+            if process.proxied:
+                process.environment["TWOFOLD_KAFKA__BOOTSTRAP"] = self.kafka.proxied_bootstrap
+
+    def _coordinator(self, name: str) -> Callable[[str, Mapping[str, str]], Child]:
+        return lambda failpoint, environment: self.cluster.launch_coordinator(
+            name, failpoint=failpoint, environment=environment
+        )
+
+    def _participants(
+        self, name: str, nodes: Sequence[str]
+    ) -> Callable[[str, Mapping[str, str]], Child]:
+        modules = [f"{SERVICES}:{node}" for node in nodes]
+        return lambda failpoint, environment: self.cluster.launch_participants(
+            name, modules=modules, failpoint=failpoint, environment=environment
+        )
+
+
+@asynccontextmanager
+async def running(directory: Path, shape: Shape) -> AsyncGenerator[System]:
+    """Start the servers, and create all that is needed; processes are made, not started."""
+    async with AsyncExitStack() as open_:
+        async with asyncio.TaskGroup() as group:
+            kafka = group.create_task(_started(partial(_start_kafka, directory), open_))
+            log = group.create_task(_started(partial(_start_log, directory), open_))
+            data = group.create_task(_started(partial(_start_data, directory), open_))
+        cluster = Cluster(
+            LocalStack(kafka.result(), log.result()),
+            directory / "processes",
+            definitions=DEFINITIONS,
+            participants=[SERVICES],
+            environment={**RESOLVE, "TWOFOLD_PG_DSN": data.result().dsn("postgres")},
+            source=shape.source,
+        )
+        system = System(kafka.result(), log.result(), data.result(), cluster)
+        await system.add(shape, open_)
+        await asyncio.to_thread(cluster.prepare)
+        open_.push_async_callback(asyncio.to_thread, cluster.stop)
+        yield system
+
+
+async def _started(start: Callable[[], S], open_: AsyncExitStack) -> S:
+    """Start a server without keeping the others waiting, and see that it is stopped."""
+    server = await asyncio.to_thread(start)
+    open_.push_async_callback(asyncio.to_thread, server.stop)
+    return server
+
+
+def _start_kafka(directory: Path) -> LocalKafka:
+    return LocalKafka.start(directory / "kafka", progress=lambda _: None)
+
+
+def _start_log(directory: Path) -> LocalPostgres:
+    return LocalPostgres.start(directory / "log", databases=["twofold"])
+
+
+def _start_data(directory: Path) -> LocalPostgres:
+    settings = {"max_prepared_transactions": str(PREPARED_SLOTS)}
+    return LocalPostgres.start(directory / "data", databases=DATABASES, settings=settings)
+
+
+def _dsn(proxy: FaultProxy, database: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
