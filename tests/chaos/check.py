@@ -17,6 +17,7 @@ import asyncpg
 
 from compose.demo.check import Finding
 from coordinator.log.views import find_by_key
+from tests.chaos.harm_records import dead_letter_keys
 from tests.chaos.load import COUNTER, Load, Start
 from tests.chaos.services import ACCOUNTS, DATABASES, FIRST_BALANCE
 from tests.chaos.system import System
@@ -67,6 +68,7 @@ async def findings(system: System, load: Load) -> list[Finding]:
     unended = [*load.unheard, *(s for s in load.book if known.get(s.place) == "open")]
     prepared = await in_doubt(system)
     lies = _lies(load)
+    lost = system.poisons - await dead_letter_keys(system.kafka.bootstrap)
     return [
         Finding("every transaction ended", not unended, _some(s.key for s in unended)),
         Finding("nothing is left prepared", not prepared, _some(prepared)),
@@ -74,6 +76,7 @@ async def findings(system: System, load: Load) -> list[Finding]:
         *_agreement(load, known, effects),
         *_money(ledgers),
         _counted(load, ledgers),
+        Finding("all poison is among the dead letters", not lost, _some(map(repr, lost))),
         Finding("no process ended by itself", not system.deaths, _some(system.deaths)),
     ]
 

@@ -27,7 +27,7 @@ COUNTER: Final = "visits"
 WRITERS: Final = 10
 MOVERS: Final = 6
 PAYERS: Final = 4
-PATIENCE_S: Final = 3.0
+PATIENCE_S: Final = 5.0
 MOST_OPEN: Final = 200
 """With so many unanswered nobody asks for more: what is begun must be able to end."""
 PAUSE_S: Final = 0.4

@@ -49,6 +49,14 @@ class Shape(NamedTuple):
     """The tree whose code runs; by default, this one."""
 
 
+class Link(NamedTuple):
+    """A way to a server, through a proxy. Whoever troubles it holds its lock."""
+
+    name: str
+    proxy: FaultProxy
+    lock: asyncio.Lock
+
+
 class Process:
     """A process that is started again whenever it dies. Whoever troubles it holds its lock."""
 
@@ -57,7 +65,7 @@ class Process:
         name: str,
         cluster: Cluster,
         launch: Callable[[str, Mapping[str, str]], Child],
-        database: FaultProxy,
+        database: Link,
         *,
         proxied: bool,
     ) -> None:
@@ -125,7 +133,10 @@ class System:
         self.participants: list[Process] = []
         self.deaths: list[str] = []
         """Processes that ended though nobody had asked them to."""
-        self.kafka_proxy: FaultProxy
+        self.poisons: set[bytes] = set()
+        """The keys of records that must be found among the dead letters."""
+        self.slots = asyncio.Lock()
+        self.kafka_link: Link
 
     @property
     def processes(self) -> list[Process]:
@@ -142,24 +153,21 @@ class System:
 
     async def add(self, shape: Shape, proxies: AsyncExitStack) -> None:
         """Make the processes and their proxies; start nothing."""
-        proxied, port = self.kafka.ports.proxied, self.kafka.ports.proxy
-        self.kafka_proxy = await proxies.enter_async_context(
-            await FaultProxy.start(proxied, port=port)
-        )
+        ports = self.kafka.ports
+        self.kafka_link = await _link("Kafka", ports.proxied, proxies, port=ports.proxy)
         for n in range(shape.coordinators):
-            name, proxy = f"coordinator-{n}", await FaultProxy.start(self.log.port)
-            await proxies.enter_async_context(proxy)
-            process = Process(
-                name, self.cluster, self._coordinator(name), proxy, proxied=n % 3 == 1
-            )
-            process.environment["TWOFOLD_LOG__DSN"] = _dsn(proxy, "twofold")
+            name = f"coordinator-{n}"
+            link = await _link(name, self.log.port, proxies)
+            launch = self._coordinator(name)
+            process = Process(name, self.cluster, launch, link, proxied=n % 3 == 1)
+            process.environment["TWOFOLD_LOG__DSN"] = _dsn(link, "twofold")
             self.coordinators.append(process)
         for n, nodes in enumerate(shape.participants):
-            name, proxy = f"participants-{n}", await FaultProxy.start(self.data.port)
-            await proxies.enter_async_context(proxy)
+            name = f"participants-{n}"
+            link = await _link(name, self.data.port, proxies)
             launch = self._participants(name, nodes)
-            process = Process(name, self.cluster, launch, proxy, proxied=n % 3 == 1)
-            process.environment["TWOFOLD_PG_DSN"] = _dsn(proxy, "postgres")
+            process = Process(name, self.cluster, launch, link, proxied=n % 3 == 1)
+            process.environment["TWOFOLD_PG_DSN"] = _dsn(link, "postgres")
             self.participants.append(process)
         for process in self.processes:
             if process.proxied:
@@ -222,5 +230,10 @@ def _start_data(directory: Path) -> LocalPostgres:
     return LocalPostgres.start(directory / "data", databases=DATABASES, settings=settings)
 
 
-def _dsn(proxy: FaultProxy, database: str) -> str:
-    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
+async def _link(name: str, target: int, open_: AsyncExitStack, *, port: int = 0) -> Link:
+    proxy = await open_.enter_async_context(await FaultProxy.start(target, port=port))
+    return Link(name, proxy, asyncio.Lock())
+
+
+def _dsn(link: Link, database: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{link.proxy.port}/{database}"
