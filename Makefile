@@ -37,6 +37,11 @@ test: lint ## run every check and every test; ARGS=… goes to pytest
 chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…
 	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: crashpoints
+crashpoints: $(READY) ## crash at every point REPEATS=3 times; ONLY=C7,P3; REPORT=file
+	@exec $(BIN)/python -m tests.crashpoints $(if $(REPEATS),--repeats $(REPEATS)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
 	$(BIN)/ruff check

@@ -154,8 +154,9 @@ class Load:
         """Count what clients were told while they waited."""
         return Counter(start.said for start in self.book)
 
-    async def run(self) -> None:
+    async def run(self, tag: str = "") -> None:
         """Let all clients ask until `stopping` is set, and end what they have begun."""
+        self.stopping.clear()
         kinds: list[tuple[str, Callable[[str, random.Random], Start]]] = [
             *(("writer", _count) for _ in range(WRITERS)),
             *(("mover", _move) for _ in range(MOVERS)),
@@ -164,7 +165,7 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for n, (name, make) in enumerate(kinds):
                 seed = self._dice.random()
-                group.create_task(self._client(f"{name}-{n}", make, random.Random(seed)))
+                group.create_task(self._client(f"{tag}{name}-{n}", make, random.Random(seed)))
 
     async def close(self) -> None:
         """Close the connection."""

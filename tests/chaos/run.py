@@ -85,14 +85,19 @@ async def _trouble(system: System, load: Load, faults: Faults, seconds: float, s
         await harm
         load.stopping.set()
         say("no more faults; everything is up")
+    drained_s = await rest(system, load)
+    say(f"at rest after {drained_s:.1f} s")
+    return drained_s
+
+
+async def rest(system: System, load: Load) -> float:
+    """Wait until all has ended, in bounded time; return how long it took."""
     began = time.monotonic()
     while time.monotonic() - began < HEAL_S:
         if not load.unheard and not await _in_doubt(system):
             break
         await asyncio.sleep(0.3)
-    drained_s = time.monotonic() - began
-    say(f"at rest after {drained_s:.1f} s")
-    return drained_s
+    return time.monotonic() - began
 
 
 async def _watch(load: Load, faults: Faults, seconds: float, say: Say) -> None:

@@ -79,8 +79,14 @@ class Process:
     def alive(self) -> bool:
         return self._child is not None and self._child.alive
 
+    async def died(self) -> int | None:
+        """Tell with which code it has ended; None while it runs."""
+        return None if self._child is None else await asyncio.to_thread(self._child.wait, 0)
+
     async def start(self, failpoint: str = "", extra: Mapping[str, str] | None = None) -> None:
         """Start it, and do not wait for it."""
+        if self._child is not None and not self.alive:
+            await asyncio.to_thread(self._child.stop)
         environment = {**self.environment, **(extra or {})}
         self._child = await asyncio.to_thread(self._launch, failpoint, environment)
 
