@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 .PHONY: demo
 demo: $(READY) ## run the demo; KEEP=1 leaves it running at the end
@@ -34,8 +34,13 @@ test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…
-	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…; REPORT=file
+	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+.PHONY: chaos-controls
+chaos-controls: $(READY) ## see that the checker catches two broken builds
+	@exec $(BIN)/python -m tests.chaos --controls
 
 .PHONY: crashpoints
 crashpoints: $(READY) ## crash at every point REPEATS=3 times; ONLY=C7,P3; REPORT=file

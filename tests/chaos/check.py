@@ -8,7 +8,6 @@ transactions that they know nothing of. Nothing of how any of it works.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from compose.demo.check import Finding
+from compose.local.errors import StackError
 from coordinator.log.views import find_by_key
 from tests.chaos.harm_records import dead_letter_keys
 from tests.chaos.load import COUNTER, Load, Start
@@ -65,12 +65,14 @@ async def findings(system: System, load: Load) -> list[Finding]:
     ledgers = [await ledger(system.data.dsn(database)) for database in DATABASES]
     effects = [effect for one in ledgers for effect in one.effects]
     known = await _asked(system, load.book)
-    unended = [*load.unheard, *(s for s in load.book if known.get(s.place) == "open")]
+    unended = {s.key for s in load.unheard} | {
+        s.key for s in load.book if known.get(s.place) == "open"
+    }
     prepared = await in_doubt(system)
     lies = _lies(load)
     lost = system.poisons - await dead_letter_keys(system.kafka.bootstrap)
     return [
-        Finding("every transaction ended", not unended, _some(s.key for s in unended)),
+        Finding("every transaction ended", not unended, _some(sorted(unended))),
         Finding("nothing is left prepared", not prepared, _some(prepared)),
         Finding("nobody was told two outcomes", not lies, _some(lies)),
         *_agreement(load, known, effects),
@@ -177,14 +179,19 @@ async def _asked(system: System, book: list[Start]) -> dict[tuple[str, str], str
     return known
 
 
-async def stories(system: System) -> list[str]:
+async def stories(system: System, load: Load) -> list[str]:
     """Tell all that is known of some transactions that have not ended."""
+    run = system.cluster.run
 
     def look() -> list[str]:
-        run = system.cluster.run
-        listed = run("list", "list", "--status", "open", "--limit", str(SHOWN), "-o", "json")
-        gids = [row["gid"] for row in json.loads(listed[listed.index("[") :])]
-        return [run("show", "show", gid) for gid in gids]
+        listed = run("list", "list", "--status", "open", "--limit", str(SHOWN))
+        told = [f"open, by `twofold list`:\n{listed}"]
+        for start in load.unheard[:SHOWN]:
+            try:
+                told.append(run("show", "show", *start.place))
+            except StackError:
+                told.append(f"`twofold show {' '.join(start.place)}` knows of none")
+        return told
 
     return await asyncio.to_thread(look)
 

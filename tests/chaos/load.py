@@ -181,16 +181,20 @@ class Load:
                 continue
             n += 1
             start = make(f"{name}-{n}", dice)
-            self.book.append(start)
-            await self._ask(start)
+            await self.ask(start)
             if dice.random() < 0.05:
-                await self._ask(start)
+                await self._publish(start)
             word = await self.ear.wait(start.place, PATIENCE_S)
             if word is not None:
                 start.said = "ok" if word == "COMMITTED" else "failed"
             await asyncio.sleep(dice.uniform(0, PAUSE_S))
 
-    async def _ask(self, start: Start) -> None:
+    async def ask(self, start: Start) -> None:
+        """Ask for one transaction, and write it down."""
+        self.book.append(start)
+        await self._publish(start)
+
+    async def _publish(self, start: Start) -> None:
         """Publish until it is acknowledged; at the end of the load, only once more."""
         record = Record(
             f"chaos.{start.definition}", start.key.encode(), json.dumps(start.event).encode(), []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class Result:
     seconds: float
     findings: list[Finding]
     timeline: Timeline
-    transactions: dict[str, int]
-    said: dict[str, int]
+    outcomes: Counter[str]
+    said: Counter[str]
     drained_s: float
     stories: list[str]
 
@@ -57,18 +58,17 @@ async def run(directory: Path, *, seconds: float, seed: int, say: Say) -> Result
             background = [group.create_task(load.ear.run()), group.create_task(system.supervise())]
             drained_s = await _trouble(system, load, faults, seconds, say)
             found = await check.findings(system, load)
-            stories = [] if all(f.holds for f in found) else await check.stories(system)
+            stories = [] if all(f.holds for f in found) else await check.stories(system, load)
             for task in background:
                 task.cancel()
         await load.close()
-    outcomes = [words[0] for words in load.ear.outcomes.values()]
     return Result(
         seed,
         seconds,
         found,
         faults.timeline,
-        {word: outcomes.count(word) for word in sorted(set(outcomes))},
-        dict(load.said()),
+        Counter(words[0] for words in load.ear.outcomes.values()),
+        load.said(),
         drained_s,
         stories,
     )
@@ -90,10 +90,10 @@ async def _trouble(system: System, load: Load, faults: Faults, seconds: float, s
     return drained_s
 
 
-async def rest(system: System, load: Load) -> float:
+async def rest(system: System, load: Load, seconds: float = HEAL_S) -> float:
     """Wait until all has ended, in bounded time; return how long it took."""
     began = time.monotonic()
-    while time.monotonic() - began < HEAL_S:
+    while time.monotonic() - began < seconds:
         if not load.unheard and not await _in_doubt(system):
             break
         await asyncio.sleep(0.3)

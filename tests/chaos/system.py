@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from compose.local.child import Child
 from compose.local.cluster import Cluster
+from compose.local.guard import state_and_parent
 from compose.local.kafka import LocalKafka
 from compose.local.postgres import LocalPostgres
 from compose.local.proxy import FaultProxy
@@ -78,6 +79,11 @@ class Process:
     @property
     def alive(self) -> bool:
         return self._child is not None and self._child.alive
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has been stopped, by whomever."""
+        return self._child is not None and state_and_parent(self._child.pid)[0] == "T"
 
     async def died(self) -> int | None:
         """Tell with which code it has ended; None while it runs."""

@@ -100,7 +100,7 @@ async def _one(system: System, load: Load, point: Point, repeats: int, dice: ran
     row.rest_s = await rest(system, load)
     row.findings = await check.findings(system, load)
     if row.violations:
-        row.stories = await check.stories(system)
+        row.stories = await check.stories(system, load)
     return row
 
 
