@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.command import say
 from tests.crashpoints.points import NOT_INJECTED, all_points
 from tests.crashpoints.report import write
-from tests.crashpoints.run import run
+from tests.crashpoints.run import Row, run
 
 
 def main() -> None:
@@ -30,9 +30,12 @@ def main() -> None:
         parser.error(f"there is no {', '.join(sorted(missing))}; {' '.join(NOT_INJECTED)} are not")
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
     directory = Path(tempfile.mkdtemp(prefix="twofold-crashpoints-"))
-    rows = asyncio.run(run(directory, points, repeats=given.repeats, seed=seed, say=say))
-    if given.report:
-        write(given.report, rows, repeats=given.repeats, seed=seed)
+
+    def keep(rows: list[Row]) -> None:
+        if given.report:
+            write(given.report, rows, repeats=given.repeats, seed=seed)
+
+    rows = asyncio.run(run(directory, points, repeats=given.repeats, seed=seed, say=say, keep=keep))
     if all(row.holds for row in rows):
         shutil.rmtree(directory, ignore_errors=True)
         return

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from compose.demo.check import Finding
-from tests.chaos import check, harm_records
+from tests.chaos import check, harm_processes, harm_records
 from tests.chaos.load import Load
 from tests.chaos.run import rest
 from tests.chaos.system import Process, Shape, System, running
@@ -57,9 +57,15 @@ class Row:
 
 
 async def run(
-    directory: Path, points: Sequence[Point], *, repeats: int, seed: int, say: Say
+    directory: Path,
+    points: Sequence[Point],
+    *,
+    repeats: int,
+    seed: int,
+    say: Say,
+    keep: Callable[[list[Row]], None],
 ) -> list[Row]:
-    """Go through all points on one running stack."""
+    """Go through all points on one running stack; keep what is known after each."""
     say(f"seed {seed}; logs are in {directory}")
     rows: list[Row] = []
     async with running(directory, SHAPE) as system:
@@ -73,6 +79,7 @@ async def run(
             for point in points:
                 row = await _one(system, load, point, repeats, dice)
                 rows.append(row)
+                keep(rows)
                 said = "".join(f"; VIOLATED {v.what}: {v.found}" for v in row.violations)
                 say(
                     f"{point.name:4} {row.crashes}/{repeats} crashes,"
@@ -88,15 +95,14 @@ async def _one(system: System, load: Load, point: Point, repeats: int, dice: ran
     row = Row(point, repeats)
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run(f"{point.name}-"))
-        poisoning = group.create_task(_poison(system, dice)) if point.name == "C17" else None
+        stirring = group.create_task(_stir(system, point, dice))
         if point.of_database:
             await _kill_database(system, row)
         else:
             doomed = system.coordinators[1:] if point.of_coordinator else system.participants
             await asyncio.gather(*(_doom(system, process, row, dice) for process in doomed))
         load.stopping.set()
-        if poisoning is not None:
-            poisoning.cancel()
+        stirring.cancel()
     row.rest_s = await rest(system, load)
     row.findings = await check.findings(system, load)
     if row.violations:
@@ -143,8 +149,11 @@ async def _kill_database(system: System, row: Row) -> None:
         await asyncio.sleep(0.005)
 
 
-async def _poison(system: System, dice: random.Random) -> None:
-    """Give coordinators something to bury."""
+async def _stir(system: System, point: Point, dice: random.Random) -> None:
+    """Bring about what a point needs and an ordinary load seldom brings."""
     while True:
-        await harm_records.poison(system, dice, lambda _: None)
+        if point.name == "C17":  # something to bury
+            await harm_records.poison(system, dice, lambda _: None)
+        if point.name == "C14":  # somebody who does not answer in time
+            await harm_processes.pause_participants(system, dice, lambda _: None)
         await asyncio.sleep(0.5)
