@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.run import Result
-from tests.chaos.surroundings import described
+from tests.chaos.surroundings import commit, day, machine
 
 INTRODUCTION: Final = """\
 # Chaos
@@ -57,7 +57,8 @@ def _page(result: Result) -> list[str]:
     return [
         INTRODUCTION,
         f"- command: `make chaos SECONDS={result.seconds:g} SEED={result.seed}`",
-        *described(),
+        f"- commit: {commit()}, {day()}",
+        f"- machine: {machine()}",
         f"- {ended} transactions, {sum(counts.values())} faults of {len(counts)} kinds",
         f"- at rest {result.drained_s:.1f} s after the last fault was undone",
         "",

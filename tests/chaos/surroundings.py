@@ -10,14 +10,20 @@ from datetime import UTC, datetime
 from compose.local.jars import KAFKA_VERSION
 
 
-def described() -> list[str]:
-    """Return lines of a report: commit, day, machine."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+def commit() -> str:
+    """Name the commit that runs."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return said or "unknown"
+
+
+def machine() -> str:
+    """Describe this machine, and what runs on it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory} GiB"
-    return [
-        f"- commit: {commit or 'unknown'}, {datetime.now(UTC):%Y-%m-%d}",
-        f"- machine: {machine}, Python {platform.python_version()}, Kafka {KAFKA_VERSION}",
-    ]
+    hardware = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory} GiB"
+    return f"{hardware}, Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
+
+
+def day() -> str:
+    """Tell today's date."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"

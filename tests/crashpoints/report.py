@@ -1,48 +1,44 @@
-"""The table of a run, as a page."""
+"""The table, as a page. Each line says which run it comes from, so runs can add to each other."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from tests.chaos.surroundings import described
-from tests.crashpoints.points import NOT_INJECTED
+from tests.chaos.surroundings import commit, day, machine
+from tests.crashpoints.points import NOT_INJECTED, all_points
 from tests.crashpoints.run import Row
 
-INTRODUCTION = """\
+INTRODUCTION: Final = """\
 # Crash points
 
 Each line is a process that killed itself with SIGKILL at that point, was started again, and
-died there again, while clients went on. Then all was started whole, and the checker of
-the chaos runs read the databases, the topic of outcomes and what the clients had written down.
-What each point means: [guarantees](../guarantees.md#crash-points).
+died there again, while clients went on. (At P11 it is the participants' Postgres that is killed,
+while something is prepared in it.) Then all was started whole, and the checker of the
+[chaos runs](chaos.md) read the databases, the topic of outcomes and what the clients had
+written down. What each point means: [guarantees](../guarantees.md#crash-points).
 """
+_LINE: Final = re.compile(r"^\| ([CP]\d+) \|.*\|.*\|.*\|.*\|.*\|.*$", re.MULTILINE)
 
 
 def write(path: Path, rows: Sequence[Row], *, repeats: int, seed: int) -> None:
-    """Write the page."""
+    """Write the page; lines of points that were not run now stay as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_lines(rows, repeats, seed)) + "\n", encoding="utf-8")
-
-
-def _lines(rows: Sequence[Row], repeats: int, seed: int) -> list[str]:
-    table = [
-        f"| {row.point.name} | {row.point.between} | {row.wanted} | {row.crashes} |"
-        f" {'all' if row.recovered else 'no'} | {row.rest_s:.1f} s |"
-        f" {'; '.join(v.what for v in row.violations) or 'none'} |"
-        for row in rows
-    ]
-    crashes = sum(row.crashes for row in rows)
-    violations = sum(len(row.violations) for row in rows)
-    return [
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = {found[1]: found[0] for found in _LINE.finditer(before)}
+    lines |= {row.point.name: _line(row, seed) for row in rows}
+    order = [point.name for point in all_points() if point.name in lines]
+    page = [
         INTRODUCTION,
-        f"- command: `make crashpoints REPEATS={repeats}`, seed {seed}",
-        *described(),
-        f"- {crashes} crashes at {len(rows)} points, {violations} violations",
+        f"- command: `make crashpoints REPEATS={repeats} REPORT={path.name}`, with `ONLY=…` for"
+        " lines of another run",
+        f"- machine: {machine()}",
         "",
-        "| Point | Between | Repeats | Crashes | Recovered | At rest after | Violations |",
-        "|---|---|---|---|---|---|---|",
-        *table,
+        "| Point | Between | Repeats | Crashes | Recovered | At rest after | Violations | Run |",
+        "|---|---|---|---|---|---|---|---|",
+        *(lines[name] for name in order),
         "",
         "## Not injected",
         "",
@@ -50,3 +46,18 @@ def _lines(rows: Sequence[Row], repeats: int, seed: int) -> list[str]:
         "|---|---|",
         *(f"| {name} | {why} |" for name, why in NOT_INJECTED.items()),
     ]
+    path.write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+def _line(row: Row, seed: int) -> str:
+    cells = (
+        row.point.name,
+        row.point.between,
+        str(row.wanted),
+        str(row.crashes),
+        "all" if row.recovered else "no",
+        f"{row.rest_s:.1f} s",
+        "; ".join(v.what for v in row.violations) or "none",
+        f"{commit()}, {day()}, seed {seed}",
+    )
+    return f"| {' | '.join(cells)} |"
