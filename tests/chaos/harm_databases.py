@@ -72,19 +72,19 @@ async def fill_slots(system: System, dice: random.Random, note: Note) -> None:
     if system.slots.locked():
         return
     async with system.slots:
-        names = [STRANGER.format(n) for n in range(PREPARED_SLOTS)]
-        taken = 0
+        tried: list[str] = []
         try:
             with suppress(*AWAY):
                 async with _connected(system.data.dsn("postgres")) as connection:
-                    for name in names:
-                        await connection.execute(f"BEGIN; PREPARE TRANSACTION '{name}'")
-                        taken += 1
-            if taken:
-                note(f"{taken} of {PREPARED_SLOTS} taken by others")
+                    for n in range(PREPARED_SLOTS):
+                        tried.append(STRANGER.format(n))
+                        await connection.execute(f"BEGIN; PREPARE TRANSACTION '{tried[-1]}'")
+            if tried:
+                note(f"{len(tried)} of {PREPARED_SLOTS} wanted by others")
                 await asyncio.sleep(dice.uniform(*FULL_S))
         finally:
-            await _give_back(system, names[:taken])
+            # Also the one that nobody answered for: it may be prepared all the same.
+            await _give_back(system, tried)
 
 
 async def _give_back(system: System, names: list[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from compose.local.child import Child
 from compose.local.cluster import Cluster
@@ -32,8 +32,6 @@ SUPERVISE_S: Final = 0.5
 # Two thirds of these are used at most by each participant, so they are scarce.
 PREPARED_SLOTS: Final = 16
 RESOLVE: Final = {"TWOFOLD_RESOLVE_EVERY": "1", "TWOFOLD_RESOLVE_AFTER": "3"}
-
-S = TypeVar("S", LocalKafka, LocalPostgres)
 
 
 class Shape(NamedTuple):
@@ -133,9 +131,15 @@ class System:
     """The servers, the processes, and who stands between them."""
 
     def __init__(
-        self, kafka: LocalKafka, log: LocalPostgres, data: LocalPostgres, cluster: Cluster
+        self,
+        kafka: LocalKafka,
+        kafka_link: Link,
+        log: LocalPostgres,
+        data: LocalPostgres,
+        cluster: Cluster,
     ) -> None:
-        self.kafka, self.log, self.data, self.cluster = kafka, log, data, cluster
+        self.kafka, self.kafka_link = kafka, kafka_link
+        self.log, self.data, self.cluster = log, data, cluster
         self.servers = {
             "kafka": Server("Kafka", kafka),
             "log": Server("the log's Postgres", log),
@@ -148,7 +152,6 @@ class System:
         self.poisons: set[bytes] = set()
         """The keys of records that must be found among the dead letters."""
         self.slots = asyncio.Lock()
-        self.kafka_link: Link
 
     @property
     def processes(self) -> list[Process]:
@@ -165,8 +168,6 @@ class System:
 
     async def add(self, shape: Shape, proxies: AsyncExitStack) -> None:
         """Make the processes and their proxies; start nothing."""
-        ports = self.kafka.ports
-        self.kafka_link = await _link("Kafka", ports.proxied, proxies, port=ports.proxy)
         for n in range(shape.coordinators):
             name = f"coordinator-{n}"
             link = await _link(name, self.log.port, proxies)
@@ -203,34 +204,35 @@ class System:
 async def running(directory: Path, shape: Shape) -> AsyncGenerator[System]:
     """Start the servers, and create all that is needed; processes are made, not started."""
     async with AsyncExitStack() as open_:
+        kafka = LocalKafka(directory / "kafka")
+        open_.push_async_callback(asyncio.to_thread, kafka.stop)
+        # Its proxy takes its port before anything else can.
+        ports = kafka.ports
+        kafka_link = await _link("Kafka", ports.proxied, open_, port=ports.proxy)
         async with asyncio.TaskGroup() as group:
-            kafka = group.create_task(_started(partial(_start_kafka, directory), open_))
+            group.create_task(asyncio.to_thread(kafka.launch, lambda _: None))
             log = group.create_task(_started(partial(_start_log, directory), open_))
             data = group.create_task(_started(partial(_start_data, directory), open_))
         cluster = Cluster(
-            LocalStack(kafka.result(), log.result()),
+            LocalStack(kafka, log.result()),
             directory / "processes",
             definitions=DEFINITIONS,
             participants=[SERVICES],
             environment={**RESOLVE, "TWOFOLD_PG_DSN": data.result().dsn("postgres")},
             source=shape.source,
         )
-        system = System(kafka.result(), log.result(), data.result(), cluster)
+        system = System(kafka, kafka_link, log.result(), data.result(), cluster)
         await system.add(shape, open_)
         await asyncio.to_thread(cluster.prepare)
         open_.push_async_callback(asyncio.to_thread, cluster.stop)
         yield system
 
 
-async def _started(start: Callable[[], S], open_: AsyncExitStack) -> S:
+async def _started(start: Callable[[], LocalPostgres], open_: AsyncExitStack) -> LocalPostgres:
     """Start a server without keeping the others waiting, and see that it is stopped."""
     server = await asyncio.to_thread(start)
     open_.push_async_callback(asyncio.to_thread, server.stop)
     return server
-
-
-def _start_kafka(directory: Path) -> LocalKafka:
-    return LocalKafka.start(directory / "kafka", progress=lambda _: None)
 
 
 def _start_log(directory: Path) -> LocalPostgres:

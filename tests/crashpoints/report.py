@@ -32,8 +32,7 @@ def write(path: Path, rows: Sequence[Row], *, repeats: int, seed: int) -> None:
     order = [point.name for point in all_points() if point.name in lines]
     page = [
         INTRODUCTION,
-        f"- command: `make crashpoints REPEATS={repeats} REPORT={path.name}`, with `ONLY=…` for"
-        " lines of another run",
+        f"- command: `make crashpoints REPEATS={repeats} REPORT=…`; `ONLY=…` renews some lines",
         f"- machine: {machine()}",
         "",
         "| Point | Between | Repeats | Crashes | Recovered | At rest after | Violations | Run |",
