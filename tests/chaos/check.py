@@ -60,6 +60,13 @@ async def in_doubt(system: System) -> list[str]:
     return [row[0] for row in rows]
 
 
+async def unburied(system: System) -> set[bytes]:
+    """Name all poison that is not among the dead letters."""
+    if not system.poisons:
+        return set()
+    return system.poisons - await dead_letter_keys(system.kafka.bootstrap)
+
+
 async def findings(system: System, load: Load) -> list[Finding]:
     """Say what must be true, and whether it is."""
     ledgers = [await ledger(system.data.dsn(database)) for database in DATABASES]
@@ -70,7 +77,7 @@ async def findings(system: System, load: Load) -> list[Finding]:
     }
     prepared = await in_doubt(system)
     lies = _lies(load)
-    lost = system.poisons - await dead_letter_keys(system.kafka.bootstrap)
+    lost = await unburied(system)
     return [
         Finding("every transaction ended", not unended, _some(sorted(unended))),
         Finding("nothing is left prepared", not prepared, _some(prepared)),

@@ -19,9 +19,11 @@ from tests.chaos import check
 from tests.chaos.faults import Faults, Timeline
 from tests.chaos.load import Load
 from tests.chaos.system import Shape, System, running
+from wire.kafka import KafkaUnavailable
 
 HEAL_S: Final = 120.0
-READY_S: Final = 60.0
+CALM_S: Final = 1.5
+"""How long it must be calm: what is under way in a participant is not seen at once."""
 
 Say = Callable[[str], None]
 
@@ -91,13 +93,27 @@ async def _trouble(system: System, load: Load, faults: Faults, seconds: float, s
 
 
 async def rest(system: System, load: Load, seconds: float = HEAL_S) -> float:
-    """Wait until all has ended, in bounded time; return how long it took."""
+    """Wait until all has ended and stays so, in bounded time; return how long it took."""
     began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        if not load.unheard and not await _in_doubt(system):
+    calm_since: float | None = None
+    while (now := time.monotonic()) - began < seconds:
+        if not await _calm(system, load):
+            calm_since = None
+        elif calm_since is None:
+            calm_since = now
+        elif now - calm_since > CALM_S:
             break
         await asyncio.sleep(0.3)
-    return time.monotonic() - began
+    return (calm_since or time.monotonic()) - began
+
+
+async def _calm(system: System, load: Load) -> bool:
+    """Tell whether nothing is open, prepared, or unread."""
+    if load.unheard:
+        return False
+    with suppress(OSError, asyncpg.PostgresError, KafkaUnavailable):
+        return not await check.in_doubt(system) and not await check.unburied(system)
+    return False
 
 
 async def _watch(load: Load, faults: Faults, seconds: float, say: Say) -> None:
@@ -107,9 +123,3 @@ async def _watch(load: Load, faults: Faults, seconds: float, say: Say) -> None:
         count, open_ = len(load.book), len(load.unheard)
         harm = sum(faults.timeline.counts.values())
         say(f"{count} transactions begun, {open_} open, {harm} faults")
-
-
-async def _in_doubt(system: System) -> bool:
-    with suppress(OSError, asyncpg.PostgresError):
-        return bool(await check.in_doubt(system))
-    return True
