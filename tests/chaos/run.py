@@ -22,6 +22,7 @@ from tests.chaos.system import Shape, System, running
 from wire.kafka import KafkaUnavailable
 
 HEAL_S: Final = 120.0
+READY_S: Final = 120.0
 CALM_S: Final = 1.5
 """How long it must be calm: what is under way in a participant is not seen at once."""
 
@@ -52,8 +53,6 @@ async def run(directory: Path, *, seconds: float, seed: int, say: Say) -> Result
     async with running(directory, Shape()) as system:
         for process in system.processes:
             await process.start()
-        await asyncio.to_thread(system.cluster.await_ready)
-        say(f"all is ready; {seconds:g} seconds of faults")
         load = Load(system.kafka.bootstrap, random.Random(seed))
         faults = Faults(system, seed)
         async with asyncio.TaskGroup() as group:
@@ -81,6 +80,8 @@ async def _trouble(system: System, load: Load, faults: Faults, seconds: float, s
     peace = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
+        await _ready(load)
+        say(f"all is ready; {seconds:g} seconds of faults")
         harm = group.create_task(faults.run(peace))
         await _watch(load, faults, seconds, say)
         peace.set()
@@ -90,6 +91,13 @@ async def _trouble(system: System, load: Load, faults: Faults, seconds: float, s
     drained_s = await rest(system, load)
     say(f"at rest after {drained_s:.1f} s")
     return drained_s
+
+
+async def _ready(load: Load) -> None:
+    """Wait until something has come to an end, as a sign that everything is up."""
+    deadline = time.monotonic() + READY_S
+    while not load.ear.outcomes and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
 
 
 async def rest(system: System, load: Load, seconds: float = HEAL_S) -> float:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from compose.local.child import Child
 from compose.local.cluster import Cluster
+from compose.local.errors import StackError
 from compose.local.guard import state_and_parent
 from compose.local.kafka import LocalKafka
 from compose.local.postgres import LocalPostgres
@@ -28,6 +29,7 @@ HERE: Final = Path(__file__).parent
 DEFINITIONS: Final = (HERE / "definitions",)
 SERVICES: Final = "tests.chaos.services"
 SUPERVISE_S: Final = 0.5
+RESTARTS: Final = 3
 
 # Two thirds of these are used at most by each participant, so they are scarce.
 PREPARED_SLOTS: Final = 16
@@ -123,8 +125,14 @@ class Server:
         await asyncio.to_thread(self._server.kill)
 
     async def restart(self) -> None:
-        """Start it again on the same data, and wait until it is ready."""
-        await asyncio.to_thread(self._server.restart)
+        """Start it again on the same data, and wait until it is ready.
+
+        On a machine that is busy with something else it may need another try.
+        """
+        for _ in range(RESTARTS - 1):
+            with suppress(StackError):
+                return await asyncio.to_thread(self._server.restart)
+        return await asyncio.to_thread(self._server.restart)
 
 
 class System:

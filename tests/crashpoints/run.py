@@ -71,7 +71,6 @@ async def run(
     async with running(directory, SHAPE) as system:
         for process in system.processes:
             await process.start()
-        await asyncio.to_thread(system.cluster.await_ready)
         dice = random.Random(seed)
         load = Load(system.kafka.bootstrap, dice)
         async with asyncio.TaskGroup() as group:
