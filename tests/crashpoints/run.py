@@ -25,7 +25,7 @@ from tests.crashpoints.points import Point
 
 SHAPE: Final = Shape(coordinators=3, participants=(("node_a",), ("node_b",), ("node_c",)))
 BY_SIGKILL: Final = 128 + signal.SIGKILL
-DEATH_S: Final = 40.0
+DEATH_S: Final = 90.0
 """How long a point may stay unreached by one process before that one is given up."""
 
 Say = Callable[[str], None]
