@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 .PHONY: demo
 demo: $(READY) ## run the demo; KEEP=1 leaves it running at the end
@@ -44,6 +44,20 @@ bench: $(READY) ## measure what coordination costs, beside floors of the same ru
 .PHONY: bench-quick
 bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
+
+.PHONY: chaos
+chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…; REPORT=file
+	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+.PHONY: chaos-controls
+chaos-controls: $(READY) ## see that the checker catches two broken builds
+	@exec $(BIN)/python -m tests.chaos --controls
+
+.PHONY: crashpoints
+crashpoints: $(READY) ## crash at every point REPEATS=3 times; ONLY=C7,P3; REPORT=file
+	@exec $(BIN)/python -m tests.crashpoints $(if $(REPEATS),--repeats $(REPEATS)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 .PHONY: lint
 lint: $(READY) ## check style, imports and types

@@ -45,6 +45,9 @@ travel as one crowd, with coordinator and participants waiting in turn."""
 PATIENCE_MS: Final = 100
 """How long an idle engine waits for messages before it looks up."""
 
+MID_COMMIT_S: Final = 0.002
+"""How long after a batch is sent a process dies that is to die in the middle of it."""
+
 BURSTS_IN_FLIGHT: Final = 8
 """Bursts that Kafka has not yet acknowledged, before the next waits."""
 
@@ -144,26 +147,36 @@ class Engine:
             turn.told(self._told.popleft())
         for live in self._holdings.due(now_us, TURN_LIMIT):
             turn.wake(live)
+            failpoints.hit("C14")
         return turn.work
 
     async def _persist_then_send(self, work: Work) -> None:
         """The order that everything rests on: durable first, then told."""
         await self._producer.burst(work.buried)
         _crash(work.crash_points_before)
-        counted = await self._log.persist(work.batch())
+        counted = await self._persist(work)
         _crash(work.crash_points_after)
         self.lose(work.positions.keys() - counted)
-        await self._send(work.to_send(counted))
+        await self._send(work.to_send(counted), work.crash_points_amid)
         self._watcher.watch([t for t in work.trails if t.live.shard in counted], self._now())
 
-    async def _send(self, outgoing: Sequence[Outgoing]) -> None:
+    async def _persist(self, work: Work) -> frozenset[int]:
+        """Persist a batch; where told to, die while nobody knows whether it is durable."""
+        if not failpoints.ARMED:
+            return await self._log.persist(work.batch())
+        running = asyncio.ensure_future(self._log.persist(work.batch()))
+        await asyncio.wait({running}, timeout=MID_COMMIT_S)
+        _crash(work.crash_points_within)
+        return await running
+
+    async def _send(self, outgoing: Sequence[Outgoing], amid: Callable[[], Iterable[str]]) -> None:
         """Hand a burst to Kafka; note each outcome as told once Kafka has it."""
         await self._acknowledged(BURSTS_IN_FLIGHT)
         half = len(outgoing) // 2 if failpoints.ARMED else 0
         sent = await self._producer.hand_over([out.record for out in outgoing[:half]])
         if half:
             await asyncio.gather(*sent)
-            failpoints.hit("C10")
+            _crash(amid)
         sent += await self._producer.hand_over([out.record for out in outgoing[half:]])
         if sent:
             told = [out.tells for out in outgoing]
@@ -293,6 +306,7 @@ class Engine:
             _, replies = self._places(position.shard)
             self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
         await self._load([p.shard for p in positions])
+        failpoints.hit("C13")
         self._assigned = False
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
 

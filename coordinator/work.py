@@ -74,8 +74,18 @@ class Work:
     def crash_points_before(self) -> Iterator[str]:
         """Name the crash points that lie just before this work is durable."""
         yield "C4"
-        if any(isinstance(entry.record, Decided) for _, entry in self.entries):
+        if self.begun:
+            yield "C1"
+        if self._decides:
             yield "C6"
+        if self.buried:
+            yield "C17"
+
+    def crash_points_within(self) -> Iterator[str]:
+        """Name the crash points at which nobody knows whether this work is durable."""
+        yield "C5"
+        if self._decides:
+            yield "C7"
 
     def crash_points_after(self) -> Iterator[str]:
         """Name the crash points that lie between durable and sent."""
@@ -90,3 +100,13 @@ class Work:
         yield from sorted(
             {name for _, e in self.entries if (name := names.get(type(e.record))) is not None}
         )
+
+    def crash_points_amid(self) -> Iterator[str]:
+        """Name the crash points at which half of what this work sends has been sent."""
+        yield "C10"
+        if self.begun:
+            yield "C3"
+
+    @property
+    def _decides(self) -> bool:
+        return any(isinstance(entry.record, Decided) for _, entry in self.entries)

@@ -1,7 +1,8 @@
 """Places where a process can be told to die, to prove that nothing is lost.
 
-    TWOFOLD_FAILPOINT=P4      die the first time P4 is reached
-    TWOFOLD_FAILPOINT=C9:3    die the third time C9 is reached
+    TWOFOLD_FAILPOINT=P4         die the first time P4 is reached
+    TWOFOLD_FAILPOINT=C9:3       die the third time C9 is reached
+    TWOFOLD_FAILPOINT=C4:1:stop  do not die but sleep there, until SIGCONT
 
 The names are those of the crash-point table in docs/guarantees.md. Without
 the variable a point costs one comparison.
@@ -14,7 +15,8 @@ import signal
 from collections.abc import Iterable
 from typing import Final
 
-_NAME, _, _NTH = os.environ.get("TWOFOLD_FAILPOINT", "").partition(":")
+_NAME, _NTH, _HOW, *_ = [*os.environ.get("TWOFOLD_FAILPOINT", "").split(":"), "", ""]
+_SIGNAL: Final = signal.SIGSTOP if _HOW == "stop" else signal.SIGKILL
 _left = [int(_NTH or 1)]
 
 ARMED: Final = bool(_NAME)
@@ -27,7 +29,7 @@ def hit(name: str) -> None:
         return
     _left[0] -= 1
     if _left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), _SIGNAL)
 
 
 def hit_any(names: Iterable[str]) -> None:

@@ -448,11 +448,21 @@ async def _close(closing: Coroutine[Any, Any, None]) -> None:
     """Close a client of aiokafka.
 
     One that is closed while it backs off raises its own cancellation, which
-    would look like ours; one whose broker is gone may take its time.
+    would look like ours; one whose broker is gone takes its time. It is not
+    waited for any longer then, but neither is it cancelled: half closed, it
+    would keep its connections, and go on reading, for as long as we live.
     """
     task = asyncio.ensure_future(closing)
+    _closing.add(task)
+    task.add_done_callback(_closed)
     await asyncio.wait({task}, timeout=CLOSE_S)
-    if not task.done():
-        task.cancel()
-    elif not task.cancelled() and (error := task.exception()) is not None:
+
+
+def _closed(task: asyncio.Future[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
         logger.warning("kafka_client_not_closed", reason=repr(error))
+
+
+_closing: Final[set[asyncio.Future[None]]] = set()
+"""Clients that are being closed; the event loop alone would let go of them."""

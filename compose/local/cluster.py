@@ -31,9 +31,12 @@ class Cluster:
         definitions: Sequence[Path],
         participants: Sequence[str],
         environment: Mapping[str, str] | None = None,
+        source: Path | None = None,
     ) -> None:
+        """Describe a cluster; ``source`` is the tree whose code runs, by default this one."""
         self.stack, self.definitions, self.participants = stack, definitions, participants
         self._directory = directory
+        self._source = source or Path.cwd()
         self._environment = dict(environment or {})
         self._children: dict[str, Child] = {}
         self._awaited: dict[str, str] = {}
@@ -71,19 +74,26 @@ class Cluster:
         run_to_end(command, seconds=PREPARE_SECONDS)
         return command.log.read_text()[start:]
 
-    def launch_coordinator(self, name: str, *, failpoint: str = "") -> Child:
+    def launch_coordinator(
+        self, name: str, *, failpoint: str = "", environment: Mapping[str, str] | None = None
+    ) -> Child:
         """Start a coordinator, and do not wait for it."""
         shown = [f"--definitions={path}" for path in self.definitions]
         self._awaited[name] = "coordinating"
-        return self._start(name, ("serve", *shown), failpoint)
+        return self._start(name, ("serve", *shown), failpoint, environment or {})
 
     def launch_participants(
-        self, name: str, *, modules: Sequence[str] | None = None, failpoint: str = ""
+        self,
+        name: str,
+        *,
+        modules: Sequence[str] | None = None,
+        failpoint: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> Child:
         """Start participants in one process, and do not wait for them."""
         self._awaited[name] = "participants_ready"
         argv = ("participants", "run", *(modules or self.participants))
-        return self._start(name, argv, failpoint)
+        return self._start(name, argv, failpoint, environment or {})
 
     def await_ready(self) -> None:
         """Wait until all that was launched says that it is ready."""
@@ -106,8 +116,10 @@ class Cluster:
         self.await_ready()
         return child
 
-    def _start(self, name: str, argv: Sequence[str], failpoint: str) -> Child:
-        extra = {"TWOFOLD_FAILPOINT": failpoint} if failpoint else {}
+    def _start(
+        self, name: str, argv: Sequence[str], failpoint: str, environment: Mapping[str, str]
+    ) -> Child:
+        extra = {**environment, **({"TWOFOLD_FAILPOINT": failpoint} if failpoint else {})}
         child = Child.start(self._command(name, argv, extra))
         self._children[name] = child
         return child
@@ -117,7 +129,7 @@ class Cluster:
             name=name,
             argv=[sys.executable, "-m", "coordinator.cli.main", *argv],
             log=self._directory / f"{name}.log",
-            cwd=Path.cwd(),
+            cwd=self._source,
             farewell=signal.SIGTERM,
             env={**self.environment, **extra},
         )
@@ -125,6 +137,14 @@ class Cluster:
     def kill(self, name: str) -> None:
         """SIGKILL, as a power cut would have it."""
         self._children.pop(name).kill()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP, as a machine does that swaps or is moved: its leases and sessions run out."""
+        self._children[name].send(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT: it goes on as if no time had passed."""
+        self._children[name].send(signal.SIGCONT)
 
     def stop_one(self, name: str) -> None:
         """Ask a process to end, and wait until it has."""

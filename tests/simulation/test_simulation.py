@@ -80,7 +80,7 @@ class Hasty(Engine):
     """An engine that tells first, and then remembers."""
 
     async def _persist_then_send(self, work: Work) -> None:
-        await self._send(work.to_send(self.shards))
+        await self._send(work.to_send(self.shards), work.crash_points_amid)
         work.outgoing.clear()
         await super()._persist_then_send(work)
 
@@ -90,7 +90,7 @@ class Deaf(Engine):
 
     async def _persist_then_send(self, work: Work) -> None:
         await self._log.persist(work.batch())
-        await self._send(work.outgoing)
+        await self._send(work.outgoing, work.crash_points_amid)
 
 
 def unfenced(_: pytest.MonkeyPatch) -> Product:

@@ -1,0 +1,5 @@
+"""`python -m tests.crashpoints`."""
+
+from tests.crashpoints.command import main
+
+main()

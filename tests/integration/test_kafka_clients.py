@@ -1,0 +1,70 @@
+"""Clients of Kafka that are closed while nothing answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from compose.local.kafka import LocalKafka
+from compose.local.proxy import FaultProxy
+from compose.local.stack import Kafka
+from wire.envelope import Record
+from wire.kafka import GroupReader, Producer, create_topics
+
+ENDS_S = 60.0
+AT_WORK = re.compile(r"coro=<(Fetcher|Sender|GroupCoordinator)\.")
+
+
+@pytest.fixture
+async def proxy(kafka: Kafka) -> AsyncIterator[FaultProxy]:
+    """Stand between a client and Kafka; where Kafka is not ours, there is no such place."""
+    if not isinstance(kafka, LocalKafka):
+        pytest.skip("only a Kafka that we have started lets its clients be sent through a proxy")
+    async with await FaultProxy.start(kafka.ports.proxied, port=kafka.ports.proxy) as proxy:
+        yield proxy
+
+
+async def nobody_at_work() -> None:
+    """Wait until no task reads, sends, or says to a group that it lives."""
+    deadline = time.monotonic() + ENDS_S
+    while left := [name for t in asyncio.all_tasks() if AT_WORK.search(name := repr(t))]:
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(0.2)
+
+
+async def test_a_group_reader_is_gone_once_kafka_answers_again(
+    kafka: Kafka, proxy: FaultProxy
+) -> None:
+    """It does not go on reading for nobody."""
+    assert isinstance(kafka, LocalKafka)
+    await create_topics(kafka.bootstrap, {"closed-reader": 2}, replication=1, config={})
+    reader = GroupReader(kafka.proxied_bootstrap, ["closed-reader"], group="closed-reader")
+    await reader.start()
+    await reader.poll(wait_ms=1000, limit=1)
+    proxy.drop()
+    await reader.stop()
+    proxy.reset()
+    proxy.heal()
+
+    await nobody_at_work()
+
+
+async def test_a_producer_is_gone_once_kafka_answers_again(kafka: Kafka, proxy: FaultProxy) -> None:
+    """What it had still to send is sent, and then it ends."""
+    assert isinstance(kafka, LocalKafka)
+    await create_topics(kafka.bootstrap, {"closed-producer": 1}, replication=1, config={})
+    producer = Producer(kafka.proxied_bootstrap)
+    await producer.start()
+    await producer.burst([Record("closed-producer", b"key", b"first", [])])
+    proxy.drop()
+    sent = await producer.hand_over([Record("closed-producer", b"key", b"second", [])])
+    await producer.stop()
+    proxy.reset()
+    proxy.heal()
+
+    await asyncio.gather(*sent)
+    await nobody_at_work()
