@@ -21,9 +21,8 @@ AT_WORK = re.compile(r"coro=<(Fetcher|Sender|GroupCoordinator)\.")
 
 @pytest.fixture
 async def proxy(kafka: Kafka) -> AsyncIterator[FaultProxy]:
-    """Stand between a client and Kafka; where Kafka is not ours, there is no such place."""
-    if not isinstance(kafka, LocalKafka):
-        pytest.skip("only a Kafka that we have started lets its clients be sent through a proxy")
+    """Stand between a client and Kafka, which must be one that we have started."""
+    assert isinstance(kafka, LocalKafka)
     async with await FaultProxy.start(kafka.ports.proxied, port=kafka.ports.proxy) as proxy:
         yield proxy
 
