@@ -17,6 +17,7 @@ from audit.reading import PAGE, Source, connected
 from audit.repair import repair
 from coordinator.cli import plain, reach
 from coordinator.cli.errors import Trouble
+from coordinator.cli.letters import moment_us
 from coordinator.cli.output import Output, as_json, as_table, note, say
 from coordinator.config import Config
 from coordinator.definitions import participants as called
@@ -62,15 +63,12 @@ class Wanted:
         if self.since is None:
             return _EVER
         try:
-            return now - timedelta(microseconds=duration_us(self.since))
-        except ValueError:
-            pass
-        try:
-            at = datetime.fromisoformat(self.since)
+            return _EVER + timedelta(
+                microseconds=moment_us(self.since, round(now.timestamp() * 1e6))
+            )
         except ValueError as error:
-            what = f"--since is {self.since!r}: neither a length of time nor a time."
+            what = f"--since is {self.since!r}: neither a length of time nor a time with its zone."
             raise Trouble(what, "Write 2h, 7d, or 2026-01-31T12:00Z.") from error
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 @asynccontextmanager

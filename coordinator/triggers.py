@@ -21,8 +21,8 @@ import structlog
 from coordinator.definitions import Definitions
 from coordinator.log.store import DecisionLog
 from sagas.model import AnyDefinition, EvaluationFailed
+from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Envelope, Record, bury, seal
-from wire.gids import shard_of_start
 from wire.kafka import GroupReader, Place, Producer, Received
 from wire.messages import Begin
 from wire.topics import Topics
@@ -137,6 +137,8 @@ class Triggers:
                 key = str(start.key({"event": body}))
         except EvaluationFailed as error:
             raise NotAnEvent(str(error)) from error
+        if not gids.is_start_key(key):
+            raise NotAnEvent(gids.KEY_RULE)
         return Begin(definition=definition.name, key=key, input=body)
 
     def _seal(self, begin: Begin, event: Received) -> Record:
@@ -175,7 +177,7 @@ def seal_start(
         topic=topics.requests,
         source=source,
         key=begin.key,
-        partition=shard_of_start(begin.definition, begin.key, shards),
+        partition=gids.shard_of_start(begin.definition, begin.key, shards),
     )
 
 

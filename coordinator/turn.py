@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -51,9 +51,6 @@ from wire.messages import Outcome as OutcomeMessage
 from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
-
-MAX_KEY: Final = 500
-"""Characters of a start key: it is indexed, and Kafka's key as well."""
 
 
 class Nonsense(Exception):
@@ -140,8 +137,8 @@ class Turn:
         begin = envelope.message
         if not isinstance(begin, Begin):
             raise Nonsense(f"a {type(begin).__name__} is no request")
-        if len(begin.key) > MAX_KEY or "\0" in begin.key:
-            raise Nonsense(f"a key has at most {MAX_KEY} characters, and no NUL")
+        if not gids.is_start_key(begin.key):
+            raise Nonsense(gids.KEY_RULE)
         if gids.shard_of_start(begin.definition, begin.key, self._setting.facts.shards) != shard.id:
             raise Nonsense(f"the key {begin.key!r} belongs to another partition than {shard.id}")
         definition = self._setting.definitions.newest(begin.definition)

@@ -55,7 +55,7 @@ async def _serve(
 
 def set_up_logging() -> None:
     """Log JSON lines on stderr, unless the service has set structlog up by itself."""
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # we say what matters
     if structlog.is_configured():
         return
     structlog.configure(

@@ -183,7 +183,7 @@ class Service:
                 replies = await run_batch(self.connections, items, self.participant)
             except DatabaseAway as away:
                 strikes += await self._was_there(away)
-            except Exception:
+            except Exception:  # a bug, ours or a handler's: these commands must not stop the others
                 logger.exception("steps_failed", participant=self.participant.name)
                 strikes = STRIKES
             else:
@@ -249,7 +249,7 @@ class Service:
                 answer = await self._ask_database(job)
             except DatabaseAway as away:
                 strikes += await self._was_there(away)
-            except Exception:
+            except Exception:  # a bug, ours or a handler's: this branch must not stop the others
                 logger.exception("branch_failed", gid=job.message.gid, branch=job.message.branch)
                 strikes = STRIKES
             else:

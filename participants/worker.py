@@ -19,7 +19,6 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from participants import schema, telemetry
 from participants.app import Participant
@@ -65,6 +64,8 @@ from wire.topics import Topics
 T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
 POLL_MS: Final = 100
 POLL_LIMIT: Final = 128
 COMMIT_EVERY_SECONDS: Final = 0.5
@@ -448,17 +449,15 @@ async def _close(stop: Callable[[], Awaitable[None]]) -> None:
 
 async def _until_there(check: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
     """Wait for a database that is not there yet."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(DatabaseAway),
-        wait=wait_exponential_jitter(multiplier=0.2, max=5),
-        stop=lambda _: stop.is_set(),
-        before_sleep=lambda state: logger.warning(
-            "database_away", reason=str(state.outcome and state.outcome.exception())
-        ),
-        reraise=True,
-    ):
-        with attempt:
-            await check()
+    pause_s = FIRST_PAUSE_S
+    while not stop.is_set():
+        try:
+            return await check()
+        except DatabaseAway as away:
+            logger.warning("database_away", reason=str(away))
+        await _pause(stop, pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+    return None
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 FORMAT = "tf1"
+MAX_KEY: Final = 500
+KEY_RULE: Final = f"a key has 1 to {MAX_KEY} printable characters"
 _GID = re.compile(
     r"tf1\.([a-z0-9-]{1,24})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,4})\.([0-9a-f]{32})"
 )
@@ -58,6 +60,11 @@ def parse_prepared(name: str) -> tuple[Gid, str] | None:
     """Read the name of a prepared transaction, or None if it is a stranger's."""
     match = _PREPARED.fullmatch(name)
     return (Gid(match[1], int(match[2]), int(match[3]), match[4]), match[5]) if match else None
+
+
+def is_start_key(key: str) -> bool:
+    """Tell whether a start may have this key. It is indexed, and Kafka's key as well."""
+    return 0 < len(key) <= MAX_KEY and key.isprintable()
 
 
 def shard_of_start(definition: str, key: str, shards: int) -> int:

@@ -80,9 +80,11 @@ def resolve(
     gids: Gids = None,
     *,
     commit: Annotated[
-        bool | None,
-        typer.Option("--commit/--rollback", help="How it ended, in every participant."),
-    ] = None,
+        bool, typer.Option("--commit", help="It ended so, in every participant.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Or it ended so, in every participant.")
+    ] = False,
     parked: Parked = False,
     name: Name = None,
     actor: Actor = None,
@@ -99,8 +101,8 @@ def resolve(
     """
     from coordinator.cli.ordering import Wanted
 
-    if commit is None:
-        raise typer.BadParameter("say how it ended: --commit or --rollback")
+    if commit == rollback:
+        raise typer.BadParameter("say how it ended: --commit or --rollback, and not both")
     action = Action.COMMIT if commit else Action.ROLLBACK
     wanted = Wanted(action, gids or (), parked, name, reason, actor, yes)
     _order(config, wanted, output)

@@ -69,13 +69,12 @@ async def order(file: Any, wanted: Wanted, output: Output) -> bool:
     """Order, and tell what became of it; False if anything was refused."""
     config = reach.settings(file)
     if wanted.parked == bool(wanted.gids):
-        raise Trouble("say which: GIDs, or --parked for all that are.")
+        raise typer.BadParameter("say which: GIDs, or --parked for all that are, and not both")
     async with reach.logs(config) as logs:
         await reach.facts(logs[0])
         views = await _parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
         if not views:
-            note("nothing is parked, so nothing was ordered")
-            return True
+            return wanted.parked
         if not _agreed(views, wanted):
             return False
         orders = {view.gid: _order(view, wanted) for view in views}
@@ -88,18 +87,20 @@ async def order(file: Any, wanted: Wanted, output: Output) -> bool:
 
 
 async def _parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
-    return [
-        view
-        for log in logs
-        for view in await list_transactions(log, status=Status.PARKED, name=wanted.name, limit=1000)
-    ]
+    status, name = Status.PARKED, wanted.name
+    found = [await list_transactions(log, status=status, name=name, limit=1000) for log in logs]
+    if not any(found):
+        note("nothing is parked, so nothing was ordered")
+    return [view for views in found for view in views]
 
 
 async def _named(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
     found = await _found(logs, wanted.gids)
     missing = sorted(set(wanted.gids) - {view.gid for view in found})
     if missing:
-        raise Trouble(f"there is no transaction {', '.join(missing)}.", "Nothing was ordered.")
+        note(f"there is no transaction {', '.join(missing)}: nothing was ordered")
+        note("`twofold show NAME KEY` tells the gid of a key")
+        return []
     return found
 
 
@@ -179,7 +180,7 @@ def _print(
                 {
                     "gid": gid,
                     "action": answer.action,
-                    "done": not answer.refused,
+                    "obeyed": not answer.refused,
                     "refused": answer.refused or None,
                     "status": states[gid].status,
                     "outcome": states[gid].outcome,
@@ -191,7 +192,7 @@ def _print(
     rows = [
         (
             gid,
-            f"refused: {answer.refused}" if answer.refused else "done",
+            f"refused: {answer.refused}" if answer.refused else "obeyed",
             str(states[gid].outcome or states[gid].status),
         )
         for gid, answer in answers.items()
@@ -224,7 +225,7 @@ async def trail(file: Any, *, gid: str | None, limit: int, output: Output) -> No
             e.gid,
             order.actor,
             f"{order.action} {order.step}".strip(),
-            f"refused: {order.refused}" if order.refused else "done",
+            f"refused: {order.refused}" if order.refused else "obeyed",
             order.reason,
         )
         for e, order in orders

@@ -28,7 +28,7 @@ from coordinator.core.transition import Status
 from coordinator.log.views import TransactionDetail, definitions, find_by_key
 from coordinator.log.views import show as read
 from coordinator.triggers import seal_start
-from coordinator.turn import MAX_KEY, input_hash
+from coordinator.turn import input_hash
 from sagas.problems import did_you_mean
 from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Record, Unreadable, unseal
@@ -105,8 +105,8 @@ def _check(begin: Begin, names: list[str]) -> None:
     if begin.definition not in names:
         hint = did_you_mean(begin.definition, set(names)) or "none is published yet"
         raise Refused(f"no definition {begin.definition!r} is published: {hint}")
-    if not 0 < len(begin.key) <= MAX_KEY or not begin.key.isprintable():
-        raise Refused(f"a key has 1 to {MAX_KEY} printable characters")
+    if not gids.is_start_key(begin.key):
+        raise Refused(gids.KEY_RULE)
 
 
 def _seal(begin: Begin, config: Config, shards: int) -> Record:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire.gids import Gid, parse, parse_prepared, prepared_name, shard_of_start, uuid7
+from wire.gids import (
+    Gid,
+    is_start_key,
+    parse,
+    parse_prepared,
+    prepared_name,
+    shard_of_start,
+    uuid7,
+)
 
 UNIQUE = "0" * 12 + "7" + "0" * 3 + "8" + "0" * 15
 clusters = st.from_regex(r"[a-z0-9-]{1,24}", fullmatch=True)
@@ -162,3 +170,10 @@ def test_starts_spread_over_shards() -> None:
 def test_definition_and_key_do_not_run_together() -> None:
     """("a", "bc") and ("ab", "c") are different starts."""
     assert shard_of_start("a", "bc", 2**62) != shard_of_start("ab", "c", 2**62)
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", "\0", "\ud800", "k" * 501])
+def test_what_no_start_key_may_be(key: str) -> None:
+    """What cannot be shown, stored, or written on the wire."""
+    assert not is_start_key(key)
+    assert is_start_key("order 17/ä")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compose.local.stack import Kafka, Postgres
 from coordinator.triggers import seal_start
-from tests.integration.test_cli import DEFINITION, Shell, lines_until, play_the_clerk
+from tests.integration.cli.shell import DEFINITION, Shell, lines_until, play_the_clerk
 from wire.kafka import Producer
 from wire.messages import Begin
 from wire.topics import Topics
