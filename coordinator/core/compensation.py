@@ -8,11 +8,11 @@ cannot be done parks the saga, so that a person sees what still stands.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from msgspec import structs
 
+from coordinator.core.changing import replace
 from coordinator.core.events import UndoSilent
 from coordinator.core.records import Closed, Outcome, Parked, StepUndone, Unanswered, UndoFailed
 from coordinator.core.saga_state import Asked, Phase, SagaState, StepPhase, StepState

@@ -13,10 +13,10 @@ A transition holds records to persist and then messages to send, in this order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table
+from coordinator.core.changing import replace
 from coordinator.core.events import Event, kind
 from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState

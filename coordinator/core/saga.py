@@ -11,12 +11,12 @@ or logs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from msgspec import structs
 
 from coordinator.core import compensation
+from coordinator.core.changing import replace
 from coordinator.core.events import DeadlinePassed, Event, Published, StepSilent, UndoSilent
 from coordinator.core.records import (
     AttemptFailed,

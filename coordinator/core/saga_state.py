@@ -6,10 +6,11 @@ Nothing here decides: `evolve` only lets a record become true.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from coordinator.core.changing import replace
 from coordinator.core.records import (
     AnyRecord,
     AttemptFailed,
@@ -55,7 +56,7 @@ class StepPhase(StrEnum):
     STUCK = "stuck"  # no attempt of the undo is left
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StepState:
     """One step: the attempt it is at, since when, and what it returned.
 
@@ -78,7 +79,7 @@ class Asked(NamedTuple):
     sent_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SagaState:
     """A saga. All but the last group is what the log says; the rest a new owner forgets."""
 

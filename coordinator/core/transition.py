@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from coordinator.core.changing import replace
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
 from wire.messages import AnyMessage
@@ -64,7 +65,7 @@ class MachineState(Protocol):
 S = TypeVar("S", bound=MachineState)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transition(Generic[S]):
     """What an event leads to: a state, records to persist, and then messages to send."""
 

@@ -11,9 +11,9 @@ Database Management System (1986). Nothing here awaits, reads a clock, or logs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
+from coordinator.core.changing import replace
 from coordinator.core.events import DeadlinePassed, Event, Published
 from coordinator.core.records import (
     Decided,

@@ -6,9 +6,10 @@ Nothing here decides: `evolve` only lets a record become true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from coordinator.core.changing import replace
 from coordinator.core.records import (
     AnyRecord,
     Begun,
@@ -37,7 +38,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TwoPhase:
     """An atomic transaction.
 
