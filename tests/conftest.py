@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from compose.local.stack import Kafka, LocalStack, Postgres
+
+# A shell's background job ignores SIGINT, and so would every process that a
+# test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
