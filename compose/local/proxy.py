@@ -97,8 +97,10 @@ class FaultProxy:
         try:
             if not self._faults.refusing:
                 await self._carry(reader, writer)
-        except OSError:
-            pass  # the server cannot be reached, or a side broke off: the client sees a reset
+        except (OSError, asyncio.CancelledError):
+            # The server cannot be reached, a side broke off, or the proxy stops: the
+            # client sees a reset. asyncio would report a connection that is cancelled.
+            pass
         finally:
             writer.transport.abort()
             self._open.discard(writer)
