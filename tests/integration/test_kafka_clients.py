@@ -27,10 +27,15 @@ async def proxy(kafka: Kafka) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-async def nobody_at_work() -> None:
-    """Wait until no task reads, sends, or says to a group that it lives."""
+def at_work() -> set[asyncio.Task[object]]:
+    """Find the tasks that read, send, or say to a group that they live."""
+    return {task for task in asyncio.all_tasks() if AT_WORK.search(repr(task))}
+
+
+async def nobody_at_work(but: set[asyncio.Task[object]]) -> None:
+    """Wait until nobody works but those who did before."""
     deadline = time.monotonic() + ENDS_S
-    while left := [name for t in asyncio.all_tasks() if AT_WORK.search(name := repr(t))]:
+    while left := at_work() - but:
         assert time.monotonic() < deadline, left
         await asyncio.sleep(0.2)
 
@@ -41,6 +46,7 @@ async def test_a_group_reader_is_gone_once_kafka_answers_again(
     """It does not go on reading for nobody."""
     assert isinstance(kafka, LocalKafka)
     await create_topics(kafka.bootstrap, {"closed-reader": 2}, replication=1, config={})
+    before = at_work()
     reader = GroupReader(kafka.proxied_bootstrap, ["closed-reader"], group="closed-reader")
     await reader.start()
     await reader.poll(wait_ms=1000, limit=1)
@@ -49,13 +55,14 @@ async def test_a_group_reader_is_gone_once_kafka_answers_again(
     proxy.reset()
     proxy.heal()
 
-    await nobody_at_work()
+    await nobody_at_work(but=before)
 
 
 async def test_a_producer_is_gone_once_kafka_answers_again(kafka: Kafka, proxy: FaultProxy) -> None:
     """What it had still to send is sent, and then it ends."""
     assert isinstance(kafka, LocalKafka)
     await create_topics(kafka.bootstrap, {"closed-producer": 1}, replication=1, config={})
+    before = at_work()
     producer = Producer(kafka.proxied_bootstrap)
     await producer.start()
     await producer.burst([Record("closed-producer", b"key", b"first", [])])
@@ -66,4 +73,4 @@ async def test_a_producer_is_gone_once_kafka_answers_again(kafka: Kafka, proxy: 
     proxy.heal()
 
     await asyncio.gather(*sent)
-    await nobody_at_work()
+    await nobody_at_work(but=before)

@@ -17,6 +17,7 @@ from compose.local.cluster import Cluster
 from compose.local.stack import LocalStack
 from coordinator.presence import GONE_US
 
+SHARDS = 6
 DEFINITION = """\
 saga: nod
 version: 1
@@ -51,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, stack: LocalStack) -> Gene
     environment = {
         "TWOFOLD_KAFKA__PREFIX": "nodes",
         "TWOFOLD_LOG__DSN": stack.postgres.dsn("nodes"),
-        "TWOFOLD_LOG__SHARDS": "6",
+        "TWOFOLD_LOG__SHARDS": str(SHARDS),
         "PYTHONPATH": f"{Path.cwd()}:{directory}",
     }
     with Cluster(
@@ -97,11 +98,12 @@ def states(view: Any, pids: dict[str, int]) -> dict[str, str]:
 
 
 async def until(cluster: Cluster, pids: dict[str, int], wanted: dict[str, str]) -> Any:
-    """Look until it is so; the test's own time limit is the only one."""
+    """Look until it is so, and all shards are owned; the test's own time limit is the only one."""
     while True:
         view = await nodes(cluster)
         seen = states(view, pids)
-        if all(seen.get(name) == state for name, state in wanted.items()):
+        owned = sum(len(one["shards"]) for one in view["coordinators"])
+        if owned == SHARDS and all(seen.get(name) == state for name, state in wanted.items()):
             return view
 
 
@@ -120,7 +122,6 @@ async def test_who_is_killed_or_paused_is_seen_and_their_twins_live(cluster: Clu
     await asyncio.to_thread(cluster.await_ready)
     pids = {name: child.pid for name, child in children.items()}
     view = await until(cluster, pids, dict.fromkeys(children, "alive"))
-    assert sum(len(one["shards"]) for one in view["coordinators"]) == 6
     [nodder] = view["participants"]
     assert (nodder["name"], nodder["needed"], nodder["behind"]) == ("nodder", True, 0)
     assert {one["held_limit"] for one in nodder["instances"]} == {6}

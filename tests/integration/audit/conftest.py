@@ -103,7 +103,7 @@ def fresh_gid(*, generation: int = 1, age_s: float = 0) -> str:
     return str(gids.Gid("main", generation, 3, gids.uuid7(now_us, secrets.randbits(80))))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
     """The stack and the schema. Nobody asks about branches in doubt, unless the audit does."""
     directory: Path = tmp_path_factory.mktemp("audited")
@@ -125,13 +125,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
             yield cluster
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def auditor(cluster: Cluster) -> Auditor:
     """The commands, in the cluster's environment."""
     return Auditor(cluster)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def company(cluster: Cluster) -> AsyncGenerator[Company]:
     """Whoever publishes and hears."""
     company = Company(cluster, cluster.stack)
