@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import structlog
 
@@ -32,7 +33,7 @@ from coordinator.log.store import DecisionLog, Position
 from coordinator.turn import Known, Setting, Turn, recalled
 from coordinator.work import Outgoing, Trail, Work
 from wire import failpoints
-from wire.envelope import Unreadable, unseal
+from wire.envelope import Unreadable, type_of, unseal
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
 from wire.messages import Begin, Inquired, Order
 
@@ -44,6 +45,10 @@ travel as one crowd, with coordinator and participants waiting in turn."""
 
 PATIENCE_MS: Final = 100
 """How long an idle engine waits for messages before it looks up."""
+
+TOLD_MS: Final = 20
+"""How long the news that an outcome is told waits for company. Nobody waits for it, and
+a batch of its own would be a commit more for each burst."""
 
 MID_COMMIT_S: Final = 0.002
 """How long after a batch is sent a process dies that is to die in the middle of it."""
@@ -226,31 +231,26 @@ class Engine:
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
 
     def _patience_ms(self) -> int:
-        if self._told or self._resumed:
+        if self._resumed:
             return 1
+        longest = TOLD_MS if self._told else PATIENCE_MS
         next_us = self._holdings.next_timer_us()
         if next_us is None:
-            return PATIENCE_MS
-        return min(PATIENCE_MS, max(1, (next_us - self._now()) // 1000))
+            return longest
+        return min(longest, max(1, (next_us - self._now()) // 1000))
 
     async def _look_up(self, received: Sequence[Received]) -> Known:
         """Ask the log, once for all, what this turn's messages need and memory lacks."""
         starts: set[tuple[str, str]] = set()
         doubts: set[str] = set()
         orders: set[str] = set()
-        for record in received:
-            try:
-                message = unseal(record.headers, record.value).message
-            except Unreadable:
-                continue
+        for message in _to_look_up(received):
             if isinstance(message, Begin):
                 starts.add((message.definition, message.key))
                 if self._setting.definitions.newest(message.definition) is None:
                     await self._setting.definitions.refresh(self._log)
-            elif isinstance(message, Inquired) and message.gid not in self._holdings.live:
-                doubts.add(message.gid)
-            elif isinstance(message, Order) and message.gid not in self._holdings.live:
-                orders.add(message.gid)
+            elif message.gid not in self._holdings.live:
+                (doubts if isinstance(message, Inquired) else orders).add(message.gid)
         known = Known()
         if starts:
             known.starts = await self._log.known_starts(starts)
@@ -376,6 +376,14 @@ class Engine:
 
     def _now(self) -> int:
         return self._clock.now_us()
+
+
+def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order]:
+    """Read those messages for which the log may have to be asked."""
+    for record in received:
+        if type_of(record.headers) in (Begin, Inquired, Order):
+            with suppress(Unreadable):
+                yield cast("Any", unseal(record.headers, record.value).message)
 
 
 def _crash(points: Callable[[], Iterable[str]]) -> None:

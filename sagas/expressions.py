@@ -231,12 +231,12 @@ def _bound(source: str, used: tuple[_Binding, ...], scope: Scope) -> dict[str, A
     for name, path, fields in used:
         value: Any = scope
         for part in path:
-            if not isinstance(value, Mapping) or part not in value:
+            if not isinstance(value, dict) or part not in value:
                 break
             value = value[part]  # pyright: ignore[reportUnknownVariableType]
         else:
-            if isinstance(value, Mapping):
-                value = _narrowed(cast("Mapping[str, Any]", value), fields)
+            if isinstance(value, dict):
+                value = _narrowed(cast("dict[str, Any]", value), fields)
             if not _shallow(value, MAX_DEPTH):
                 raise EvaluationFailed(f"`{source}`: `{name}` is nested too deeply")
             data[name] = value

@@ -167,7 +167,7 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
 
     """
     found = dict(headers)
-    name = (found.get("ce_type") or b"").decode("utf-8", "replace")
+    name = _name(found)
     decoder = _DECODERS.get(name)
     if decoder is None:
         known = "it has no ce_type header" if not name else f"its ce_type {name!r} is unknown"
@@ -188,6 +188,15 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
         traceparent.decode("ascii", "replace") if traceparent else None,
         _from_rfc3339(found.get("ce_expirytime")),
     )
+
+
+def type_of(headers: Iterable[tuple[str, bytes | None]]) -> type[AnyMessage] | None:
+    """Tell what message a record says that it is, without reading it."""
+    return TYPES.get(_name(dict(headers)))
+
+
+def _name(headers: dict[str, bytes | None]) -> str:
+    return (headers.get("ce_type") or b"").decode("utf-8", "replace")
 
 
 def _to_rfc3339(at_us: int) -> bytes:

@@ -32,9 +32,8 @@ def begin(gid: str, definition: AnyDefinition, begun: Begun, now_us: int) -> Tra
     """Start a transaction."""
     state = _born(gid, definition, begun, now_us)
     machine: Any = _machine(state)
-    first = machine.begin(state, now_us)
-    step = Transition(first.state, (begun, *first.records), first.sends)
-    return machine.dispatch(step, now_us)
+    first: Transition[Any] = machine.begin(state, now_us)
+    return replace(first, records=(begun, *first.records))
 
 
 def react(state: State, event: Event, now_us: int) -> Transition[Any]:

@@ -180,9 +180,9 @@ def parking_told(saga: SagaState, _event: Published, _now_us: int) -> Move:
 # ── what must be sent, and when to look again ────────────────────────────────
 
 
-def begin(saga: SagaState, _now_us: int) -> Move:
-    """Nothing to check: what cannot be asked for is refused when it is its turn."""
-    return Transition(saga)
+def begin(saga: SagaState, now_us: int) -> Move:
+    """Ask for what needs nothing. What cannot be asked for is refused when it is its turn."""
+    return dispatch(Transition(saga), now_us)
 
 
 def dispatch(move: Move, now_us: int) -> Move:

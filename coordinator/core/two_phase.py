@@ -208,15 +208,12 @@ def decision_message(gid: str, branch: str, decision: Decision) -> Commit | Roll
 
 
 def begin(txn: TwoPhase, now_us: int) -> Step:
-    """Refuse at once what cannot even be asked."""
+    """Ask all branches, or none if one of them cannot even be asked."""
     try:
-        for branch in txn.definition.branches.values():
-            branch.data(scope(txn))
-            _key(txn, branch.name)
+        return dispatch(Transition(txn), now_us)
     except EvaluationFailed as error:
         aborted = Decided(decision=Decision.ABORT, awaited=(), reason=str(error))
-        return Transition(txn).remember(aborted, now_us)
-    return Transition(txn)
+        return dispatch(Transition(txn).remember(aborted, now_us), now_us)
 
 
 def dispatch(step: Step, now_us: int) -> Step:

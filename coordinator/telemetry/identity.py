@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wire.messages import AnyMessage, Commit, Compensate, Execute, Outcome, Prepare, Rollback
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_SPAN: Final = slice(36, 52)
+"""Where the span is in a traceparent."""
 
 
 class TraceContext(NamedTuple):
@@ -69,9 +71,10 @@ def root(gid: str, unique: str, incoming: str | None, *, sampled: bool) -> tuple
     return str(TraceContext(cause.trace, span, cause.sampled)), cause.span
 
 
-def child(root_traceparent: str, gid: str, message: AnyMessage) -> str | None:
-    """Return the traceparent that a message carries."""
-    context = parse(root_traceparent)
-    if context is None:
-        return None
-    return str(context._replace(span=span_of(gid, label_of(message))))
+def child(root_traceparent: str, gid: str, message: AnyMessage) -> str:
+    """Return the traceparent that a message carries: the root's, with another span.
+
+    The root's is one that `root` has made, so its parts are where they belong.
+    """
+    span = span_of(gid, label_of(message))
+    return f"{root_traceparent[: _SPAN.start]}{span}{root_traceparent[_SPAN.stop :]}"
