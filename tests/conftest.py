@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from compose.local.stack import Kafka, LocalStack, Postgres
+from wire.kafka import CLOSING
 
 # A shell's background job ignores SIGINT, and so would every process that a
 # test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def all_clients_closed() -> AsyncIterator[None]:
+    """Wait, at the very end, for Kafka's clients that could not be closed in time."""
+    yield
+    if CLOSING:
+        await asyncio.wait(CLOSING, timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -453,16 +453,16 @@ async def _close(closing: Coroutine[Any, Any, None]) -> None:
     would keep its connections, and go on reading, for as long as we live.
     """
     task = asyncio.ensure_future(closing)
-    _closing.add(task)
+    CLOSING.add(task)
     task.add_done_callback(_closed)
     await asyncio.wait({task}, timeout=CLOSE_S)
 
 
 def _closed(task: asyncio.Future[None]) -> None:
-    _closing.discard(task)
+    CLOSING.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.warning("kafka_client_not_closed", reason=repr(error))
 
 
-_closing: Final[set[asyncio.Future[None]]] = set()
+CLOSING: Final[set[asyncio.Future[None]]] = set()
 """Clients that are being closed; the event loop alone would let go of them."""

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +21,14 @@ from compose.local.cluster import Cluster
 from compose.local.command import DATABASES, wait_for_interrupt
 from compose.local.errors import StackError
 from compose.local.stack import LocalStack
+
+TO_EXPORT: Final = (
+    "TWOFOLD_KAFKA__BOOTSTRAP",
+    "TWOFOLD_LOG__DSN",
+    "TWOFOLD_PG_DSN",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+)
+"""What another shell needs in order to find everything."""
 
 app = typer.Typer(help="Show the main job on real Kafka and real Postgres.")
 
@@ -43,6 +52,9 @@ def demo(
         show.console.print(f"[red]error:[/red] {error}", markup=True)
         show.say(f"logs are in {directory}")
         raise typer.Exit(3) from error
+    except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     if not holds:
         show.say(f"[bold red]something does not hold;[/bold red] logs are in {directory}")
         raise typer.Exit(1)
@@ -101,9 +113,9 @@ async def _play(show: Show, stack: LocalStack, cluster: Cluster) -> Play:
 
 def _stay(show: Show, cluster: Cluster, directory: Path) -> None:
     show.act("Everything is still running. In another shell:")
-    names = ("TWOFOLD_KAFKA__BOOTSTRAP", "TWOFOLD_LOG__DSN", "TWOFOLD_PG_DSN")
-    environment = cluster.environment
-    show.quote([f"export {name}='{environment[name]}'" for name in names])
+    if sys.prefix != sys.base_prefix:
+        show.quote([f". {sys.prefix}/bin/activate"])
+    show.quote([f"export {name}='{cluster.environment[name]}'" for name in TO_EXPORT])
     example = '{"order_id": "mine", "customer": "me", "sku": "widget", "quantity": 1, "total": 9}'
     show.quote(
         [
