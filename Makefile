@@ -33,6 +33,10 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: search
+search: $(READY) ## visit every state of small transactions; a minute at most
+	$(BIN)/python -m tests.search
+
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
 	$(BIN)/ruff check
