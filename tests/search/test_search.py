@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from coordinator.core import two_phase
-from coordinator.core.events import Kind
-from coordinator.core.two_phase_state import Phase
+from coordinator.core.events import DeadlinePassed, Kind
+from coordinator.core.records import Decision
+from coordinator.core.two_phase_state import Phase, TwoPhase
 from coordinator.log.memory import MemoryLog
 from participants import branch, step
 from participants.branch import Asked, Do, Seen
@@ -49,10 +50,12 @@ def violated(world: World) -> Found:
 
 def test_a_guess_at_the_deadline_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trace is a shortest one, and in words."""
-    guess = two_phase.RULES[Phase.PREPARING, Kind.DEADLINE_PASSED]._replace(
-        act=lambda txn, _event, now_us: two_phase.decide(txn, two_phase.Decision.COMMIT, "", now_us)
-    )
-    rules = {**two_phase.RULES, (Phase.PREPARING, Kind.DEADLINE_PASSED): guess}
+
+    def guess(txn: TwoPhase, _event: DeadlinePassed, now_us: int) -> two_phase.Step:
+        return two_phase.decide(txn, Decision.COMMIT, "", now_us)
+
+    place = (Phase.PREPARING, Kind.DEADLINE_PASSED)
+    rules = {**two_phase.RULES, place: two_phase.RULES[place]._replace(act=guess)}
     monkeypatch.setattr(two_phase, "RULES", rules)
 
     found = violated(Atomic("guessing", 2, ALL))
