@@ -35,7 +35,11 @@ test: lint ## run every check and every test; ARGS=… goes to pytest
 
 .PHONY: search
 search: $(READY) ## visit every state of small transactions; a minute at most
-	$(BIN)/python -m tests.search
+	@$(BIN)/python -m tests.search
+
+.PHONY: simulate
+simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=0 on
+	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
 
 .PHONY: lint
 lint: $(READY) ## check style, imports and types

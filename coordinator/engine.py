@@ -26,7 +26,7 @@ import structlog
 
 from coordinator.clock import Clock
 from coordinator.core import machine
-from coordinator.core.records import Begun
+from coordinator.core.records import Begun, Decision
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
 from coordinator.turn import Known, Setting, Turn, input_hash
@@ -127,10 +127,12 @@ class Engine:
         for live in self._resumed:
             turn.resume(live)
         self._resumed.clear()
-        while self._told:
-            turn.told(self._told.popleft())
         for record in received:
             turn.receive(record)
+        # After what has come: to be told may be to be forgotten, and a start
+        # that is repeated here was looked up before its first was in the log.
+        while self._told:
+            turn.told(self._told.popleft())
         for live in self._holdings.due(self._clock.now_us(), TURN_LIMIT):
             turn.wake(live)
         return turn.work
@@ -226,7 +228,10 @@ class Engine:
         if starts:
             known.starts = await self._log.known_starts(starts)
         if doubts:
-            known.decisions = await self._log.decisions(doubts)
+            # Begin and decision are durable before anything is sent, so a name
+            # that the log lacks was never decided to commit: presumed abort.
+            presumed = dict.fromkeys(doubts, Decision.ABORT)
+            known.decisions = {**presumed, **await self._log.decisions(doubts)}
         return known
 
     # ── shards come and go ───────────────────────────────────────────────────

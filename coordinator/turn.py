@@ -78,6 +78,7 @@ class Known:
         default_factory=dict[tuple[str, str], KnownStart]
     )
     decisions: Mapping[str, Decision | None] = field(default_factory=dict[str, Decision | None])
+    """For each transaction that was asked about; None where nothing is decided."""
 
 
 class Turn:
@@ -221,12 +222,12 @@ class Turn:
     def _answer_from_log(self, shard: Shard, inquired: Inquired) -> None:
         """Answer a branch in doubt of a transaction that has ended, or never was.
 
-        Begin and decision are durable before anything is sent, so a name that
-        the log lacks was never decided to commit: presumed abort.
+        Only if the log was asked: it was not about one that was in memory when
+        this turn began, and has ended since. That branch will ask again.
         """
         if not self._setting.definitions.names_participant(inquired.participant):
             raise Nonsense(f"no definition knows a participant {inquired.participant!r}")
-        decision = self._known.decisions.get(inquired.gid, Decision.ABORT)
+        decision = self._known.decisions.get(inquired.gid)
         if decision is None:
             return
         message = decision_message(inquired.gid, inquired.branch, decision)

@@ -1,0 +1,124 @@
+"""One turn of the engine, without an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.core import machine
+from coordinator.core.events import Published
+from coordinator.core.records import Ended
+from coordinator.core.transition import Send
+from coordinator.definitions import Definitions
+from coordinator.engine import Engine
+from coordinator.holdings import Holdings, Live, Shard
+from coordinator.log.store import ClusterFacts
+from coordinator.turn import Known, Setting, Turn, input_hash
+from tests.core.coordinator.builders import (
+    GID,
+    START_US,
+    Story,
+    atomic,
+    branch,
+    inquired,
+    look_up,
+    settled,
+    voted,
+)
+from wire.envelope import Envelope, seal, unseal
+from wire.kafka import Received
+from wire.messages import Begin, Commit, End, Reply, Rollback, Vote
+from wire.topics import Topics
+
+TOPICS = Topics("test")
+
+
+class Still:
+    """A clock that stands."""
+
+    def now_us(self) -> int:
+        return START_US
+
+
+def committing() -> Story:
+    """Return a transaction that is to commit, and whose outcome is told."""
+    story = Story.begin(atomic("ledger", "stock"))
+    story.hear(voted("ledger", Vote.COMMIT))
+    story.hear(voted("stock", Vote.COMMIT))
+    story.hear(Published())
+    return story
+
+
+def setting_of(story: Story) -> Setting:
+    """Know the story's definition, and little else."""
+    definitions = Definitions()
+    definitions.add(story.definition)
+    facts = ClusterFacts("test", 1, 1)
+    return Setting(facts, TOPICS, definitions, lambda _: "0" * 32, lambda: False)
+
+
+def holding(story: Story, holdings: Holdings) -> None:
+    """Have the story in memory, with its shard."""
+    holdings.shards[0] = Shard(0, 1, 0, 0, 0, 0)
+    digest, summary = input_hash(story.state.begun.input), machine.summary(story.state)
+    holdings.hold(Live(GID, 0, story.state, digest, len(story.log), summary))
+
+
+def turn_of(story: Story, known: Known, replies: list[Reply]) -> list[Send]:
+    """Let replies come in one turn, and return what leaves."""
+    holdings = Holdings()
+    holding(story, holdings)
+    turn = Turn(setting_of(story), holdings, known, START_US)
+    for offset, reply in enumerate(replies):
+        sealed = seal(Envelope(reply), topic=TOPICS.replies, source="/test", key=GID)
+        turn.receive(
+            Received(TOPICS.replies, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
+        )
+    return [
+        Send(out.record.topic, unseal(out.record.headers, out.record.value).message, GID)
+        for out in turn.work.outgoing
+    ]
+
+
+def test_a_branch_in_doubt_is_told_of_the_commit_while_the_transaction_is_open() -> None:
+    """An answer from memory."""
+    sent = turn_of(committing(), Known(), [inquired("stock")])
+
+    assert [type(send.message) for send in sent] == [Commit]
+
+
+def test_nothing_is_presumed_of_a_transaction_that_ends_in_the_same_turn() -> None:
+    """The log was not asked, since memory knew it; to presume abort would be to lie."""
+    replies = [settled("ledger", End.COMMITTED), settled("stock", End.COMMITTED)]
+
+    sent = turn_of(committing(), Known(), [*replies, inquired("stock")])
+
+    assert not [send for send in sent if isinstance(send.message, Rollback)]
+
+
+def test_a_start_that_comes_again_as_its_transaction_ends_begins_nothing() -> None:
+    """The log was asked before it had the first one, so memory must still know it."""
+    untold = Story.begin(atomic(branch("ledger", data=look_up("input", "missing"))))
+    anything: Any = None
+    engine = Engine(
+        setting=setting_of(untold),
+        log=anything,
+        producer=anything,
+        reader=anything,
+        clock=Still(),
+        watcher=anything,
+    )
+    holding(untold, engine._holdings)  # pyright: ignore[reportPrivateUsage]
+    engine._told.append(GID)  # pyright: ignore[reportPrivateUsage]
+    again = seal(
+        Envelope(Begin(definition="transfer", key="k-1", input={})),
+        topic=TOPICS.requests,
+        source="/test",
+        key="k-1",
+    )
+
+    work = engine._decide(  # pyright: ignore[reportPrivateUsage]
+        [Received(TOPICS.requests, 0, 0, again.key, again.value, again.headers, 0)], Known()
+    )
+
+    assert [entry.record for _, entry in work.entries] == [Ended()]
+    assert not work.begun

@@ -1,0 +1,402 @@
+"""What must be so, at every step and at the end.
+
+The invariants know nothing of the product's memory: they see what reaches the
+log, the topics and the databases, at the moment it does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.core.records import (
+    Begun,
+    Closed,
+    CompensationBegan,
+    Decided,
+    Decision,
+    Entry,
+    Parked,
+    StepDone,
+    Withdrawn,
+)
+from coordinator.core.records import Outcome as Ending
+from coordinator.log.store import Batch, Position
+from sagas.model import AnyDefinition, Atomic, Saga
+from tests.simulation import database as databases
+from tests.simulation import log as logs
+from tests.simulation.database import Database, Effect, Marker, Transaction
+from tests.simulation.kafka import UNREADABLE
+from tests.simulation.trace import Trace, short
+from wire import gids
+from wire.envelope import Record, unseal
+from wire.messages import (
+    Commit,
+    Compensate,
+    Compensated,
+    End,
+    Execute,
+    Executed,
+    Outcome,
+    Prepare,
+    Result,
+    Rollback,
+    Settled,
+    Vote,
+    Voted,
+)
+
+Part = tuple[str, str]
+"""A gid, and the name of a branch or step."""
+
+
+@dataclass
+class Facts:
+    """What the log durably says of one transaction."""
+
+    definition: AnyDefinition
+    entries: int = 0
+    decision: Decision | None = None
+    withdrawn: bool = False
+    going_back: bool = False
+    outcome: Ending | None = None
+    steps_done: set[str] = field(default_factory=set[str])
+
+
+class Check(logs.Watching, databases.Watching):
+    """Everything that is watched while a run goes on. The first violation counts."""
+
+    def __init__(
+        self, trace: Trace, by_hash: Mapping[str, AnyDefinition], ring: Callable[[], None]
+    ) -> None:
+        self.trace, self.by_hash, self.ring = trace, by_hash, ring
+        self.databases: dict[str, Database] = {}
+        self.violation: tuple[str, str] | None = None
+        self.facts: dict[str, Facts] = {}
+        self.epochs: dict[int, int] = defaultdict(int)
+        self.said_aborted: set[Part] = set()
+        self.said_read_only: set[Part] = set()
+        self.said_refused: set[Part] = set()
+        self.said_undone: set[Part] = set()
+        self.effects: Counter[Effect] = Counter()
+        self.happened: Counter[tuple[str, str, bool]] = Counter()
+        self.outcomes: dict[str, set[str]] = defaultdict(set)
+        self.buried: set[bytes] = set()
+        self.tenures_ended: Counter[str] = Counter()
+        self._offsets: dict[int, tuple[int, int]] = {}
+
+    def insist(self, holds: object, invariant: str, text: str) -> None:
+        """Note a violation, unless it holds."""
+        if not holds and self.violation is None:
+            self.violation = (invariant, text)
+            self.trace.note("VIOLATION", f"{invariant}: {text}")
+
+    # ── processes ────────────────────────────────────────────────────────────
+
+    def bug(self, name: str, group: BaseExceptionGroup[BaseException]) -> None:
+        """See a process fail in a way that nobody has foreseen."""
+        self.insist(
+            holds=False, invariant="no unforeseen exception", text=f"{name}: {_leaf(group)!r}"
+        )
+
+    def tenure_ended(self, group: BaseExceptionGroup[BaseException]) -> None:
+        """See a tenure end as it may."""
+        self.tenures_ended[type(_leaf(group)).__name__] += 1
+
+    # ── the log ──────────────────────────────────────────────────────────────
+
+    def claimed(self, replica: str, positions: Sequence[Position]) -> None:
+        for position in positions:
+            self.insist(position.epoch > self.epochs[position.shard], "epochs rise", f"{position}")
+            self.epochs[position.shard] = position.epoch
+            self.trace.note(replica, f"owns shard {position.shard}, epoch {position.epoch}")
+
+    def released(self) -> None:
+        self.ring()
+
+    def refused(self, why: str) -> None:
+        self.insist(holds=False, invariant="a place in the log is taken once", text=why)
+
+    def persisted(self, batch: Batch, counted: frozenset[int]) -> None:
+        for position in batch.positions:
+            if position.shard in counted:
+                self._moved(position)
+        for shard, entry in batch.entries:
+            if shard in counted:
+                self._recorded(entry)
+
+    def _moved(self, position: Position) -> None:
+        shard, epoch = position.shard, position.epoch
+        self.insist(
+            epoch == self.epochs[shard],
+            "no lower epoch writes",
+            f"shard {shard}: {epoch} after {self.epochs[shard]}",
+        )
+        offsets = (position.requests_offset, position.replies_offset)
+        before = self._offsets.get(shard, (0, 0))
+        self.insist(
+            offsets[0] >= before[0] and offsets[1] >= before[1],
+            "offsets rise",
+            f"shard {shard}: {offsets} after {before}",
+        )
+        self._offsets[shard] = offsets
+
+    def _recorded(self, entry: Entry) -> None:
+        gid, record = entry.gid, entry.record
+        self.trace.note("log", f"{short(gid)} {entry.seq} {record}")
+        if isinstance(record, Begun):
+            self.insist(gid not in self.facts, "begun once", gid)
+            self.facts[gid] = Facts(self.by_hash[record.definition])
+        facts = self.facts[gid]
+        self.insist(entry.seq == facts.entries, "no gap in the log", f"{gid} {entry.seq}")
+        facts.entries += 1
+        match record:
+            case Decided():
+                self._decided(gid, facts, record)
+            case Withdrawn():
+                facts.withdrawn = True
+            case CompensationBegan():
+                facts.going_back = True
+            case StepDone():
+                self.insist(
+                    self.happened[gid, record.step, False] == 1,
+                    "what is recorded as done was done",
+                    f"{gid} {record.step}",
+                )
+                facts.steps_done.add(record.step)
+            case Closed() | Parked():
+                self.insist(
+                    "a bug" not in record.reason, "no transaction parked by a bug", record.reason
+                )
+                facts.outcome = record.outcome
+            case _:
+                pass
+
+    def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
+        self.insist(facts.decision is None, "decided once", gid)
+        facts.decision = record.decision
+        commit = record.decision is Decision.COMMIT
+        facts.outcome = Ending.COMMITTED if commit else Ending.ABORTED
+        if commit:
+            for branch in _atomic(facts).branches:
+                self.insist(
+                    self._yes_is_durable(gid, branch, facts),
+                    "commit only when every yes is durable",
+                    f"{gid} {branch}",
+                )
+
+    def _yes_is_durable(self, gid: str, branch: str, facts: Facts) -> bool:
+        database = self._database(facts, branch)
+        return (
+            f"{gid}.{branch}" in database.prepared
+            or (gid, branch) in self.said_read_only
+            or _is(database, gid, branch, "committed")
+        )
+
+    def _database(self, facts: Facts, part: str) -> Database:
+        definition = facts.definition
+        if isinstance(definition, Atomic):
+            return self.databases[definition.branches[part].call.participant]
+        return self.databases[definition.steps[part].call.participant]
+
+    # ── what coordinators say ────────────────────────────────────────────────
+
+    def sends(self, record: Record) -> None:
+        """See a record at the moment that it is handed over: the log must have its reason."""
+        if any(name == "twofold-reason" for name, _ in record.headers):
+            self.insist(
+                record.value == UNREADABLE, "nothing else is buried", str(record.headers[-2:])
+            )
+            return
+        message = unseal(record.headers, record.value).message
+        match message:
+            case Outcome(outcome="REFUSED"):
+                return
+            case Outcome():
+                facts = self.facts.get(message.gid)
+                ok = facts is not None and facts.outcome == message.outcome
+                self.insist(ok, "no outcome before its record", f"{message}")
+            case Commit():
+                facts = self.facts.get(message.gid)
+                ok = facts is not None and facts.decision is Decision.COMMIT
+                self.insist(ok, "no commit before its record", f"{message}")
+            case Rollback():
+                facts = self.facts.get(message.gid)
+                ok = facts is None or facts.decision is Decision.ABORT or facts.withdrawn
+                self.insist(ok, "no rollback before its record", f"{message}")
+            case Prepare():
+                facts = self.facts.get(message.gid)
+                self.insist(facts, "no command before its record", f"{message}")
+                known = facts is None or message.branch in _atomic(facts).branches
+                self.insist(known, "asked as its own definition says", f"{message}")
+            case Execute() | Compensate():
+                self._asks_step(message)
+            case _:
+                self.insist(
+                    holds=False, invariant="coordinators know what to say", text=f"{message}"
+                )
+
+    def _asks_step(self, message: Execute | Compensate) -> None:
+        facts = self.facts.get(message.gid)
+        if facts is None:
+            self.insist(facts, "no command before its record", f"{message}")
+            return
+        step = _saga(facts).steps.get(message.step)
+        self.insist(step, "asked as its own definition says", f"{message}")
+        if step is None:
+            return
+        if isinstance(message, Compensate):
+            self.insist(facts.going_back, "no undo before its record", f"{message}")
+        else:
+            ready = facts.steps_done.issuperset(step.needs)
+            self.insist(ready, "a step follows what it needs", f"{message}")
+
+    # ── what participants say ────────────────────────────────────────────────
+
+    def said(self, record: Record) -> None:
+        """See an answer at the moment that it is handed over."""
+        message = unseal(record.headers, record.value).message
+        match message:
+            case Voted(vote=Vote.ABORT):
+                self.said_aborted.add((message.gid, message.branch))
+            case Voted(vote=Vote.READ_ONLY):
+                self.said_read_only.add((message.gid, message.branch))
+            case Settled(end=End.ROLLED_BACK):
+                self.said_aborted.add((message.gid, message.branch))
+            case Settled(end=End.COMMITTED):
+                name = self._database(self.facts[message.gid], message.branch)
+                self.insist(
+                    _is(name, message.gid, message.branch, "committed"),
+                    "an acknowledged commit is visible",
+                    f"{message}",
+                )
+            case Settled():
+                self.insist(holds=False, invariant="nobody breaks a promise", text=f"{message}")
+            case Executed(result=Result.DONE):
+                self.insist(
+                    self.happened[message.gid, message.step, False] == 1,
+                    "what is told as done was done",
+                    f"{message}",
+                )
+            case Executed(result=Result.REFUSED):
+                self.said_refused.add((message.gid, message.step))
+            case Compensated(result=Result.DONE):
+                self.said_undone.add((message.gid, message.step))
+            case _:
+                pass
+
+    # ── participants' databases ──────────────────────────────────────────────
+
+    def prepared(self, database: Database, name: str) -> None:
+        gid, branch = _parse(name)
+        self.trace.note(database.name, f"prepared {short(gid)} {branch}")
+        self.insist(
+            (gid, branch) not in self.said_aborted, "what was told as aborted stays so", name
+        )
+        facts = self.facts[gid]
+        self.insist(
+            facts.decision is not Decision.COMMIT or (gid, branch) in self.said_read_only,
+            "nothing is prepared after its commit",
+            name,
+        )
+
+    def committed(self, database: Database, transaction: Transaction) -> None:
+        for key, row in transaction.rows.items():
+            if key[0] == "branch":
+                self._marked(database, key[1], key[2], row)
+        for effect in transaction.effects:
+            self._effect(database, effect)
+
+    def _marked(self, database: Database, gid: str, branch: str, row: Marker) -> None:
+        self.trace.note(database.name, f"{row.status} {short(gid)} {branch}")
+        facts, part = self.facts[gid], (gid, branch)
+        if row.status == "committed":
+            alone = len(_atomic(facts).branches) == 1 and facts.decision is None
+            self.insist(
+                alone or facts.decision is Decision.COMMIT,
+                "agreement: nothing commits unless all do",
+                f"{gid} {branch}, {facts.decision}",
+            )
+            self.insist(part not in self.said_aborted, "what was told as aborted stays so", gid)
+        else:
+            self.insist(
+                facts.decision is not Decision.COMMIT or part in self.said_read_only,
+                "agreement: nothing aborts where others commit",
+                f"{gid} {branch}",
+            )
+
+    def rolled_back(self, database: Database, name: str) -> None:
+        gid, branch = _parse(name)
+        self.trace.note(database.name, f"rolled back {short(gid)} {branch}")
+        facts = self.facts.get(gid)
+        self.insist(
+            facts is not None and (facts.decision is Decision.ABORT or facts.withdrawn),
+            "a yes binds until the decision",
+            name,
+        )
+
+    def _effect(self, database: Database, effect: Effect) -> None:
+        gid, name, undo, _ = effect
+        self.trace.note(database.name, f"{'undid' if undo else 'did'} {short(gid)} {name}")
+        facts = self.facts[gid]
+        self.happened[gid, name, undo] += 1
+        self.insist(self.happened[gid, name, undo] == 1, "each effect once", f"{effect}")
+        if isinstance(facts.definition, Atomic):
+            return
+        part, step = (gid, name), facts.definition.steps[name]
+        if not undo:
+            late = part in self.said_undone or part in self.said_refused
+            self.insist(not late, "a late step is refused", f"{effect}")
+            for need in step.needs:
+                self.insist(
+                    self.happened[gid, need, False], "a step follows what it needs", f"{effect}"
+                )
+            return
+        self.insist(self.happened[gid, name, False], "an undo follows its step", f"{effect}")
+        for above in _built_on(facts.definition, name):
+            stands = self.happened[gid, above, False] and not self.happened[gid, above, True]
+            self.insist(
+                not stands or facts.definition.steps[above].undo is None,
+                "undone in reverse order",
+                f"{effect} before {above}",
+            )
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return error  # pyright: ignore[reportUnknownVariableType]
+
+
+def _parse(name: str) -> Part:
+    parsed = gids.parse_prepared(name)
+    assert parsed is not None
+    return str(parsed[0]), parsed[1]
+
+
+def _is(database: Database, gid: str, branch: str, status: str) -> bool:
+    row: Any = database.rows.get(("branch", gid, branch))
+    return row is not None and row.status == status
+
+
+def _atomic(facts: Facts) -> Atomic:
+    assert isinstance(facts.definition, Atomic)
+    return facts.definition
+
+
+def _saga(facts: Facts) -> Saga:
+    assert isinstance(facts.definition, Saga)
+    return facts.definition
+
+
+def _built_on(definition: Saga, step: str) -> set[str]:
+    """Name the steps that need this one, or need one that does."""
+    above: set[str] = set()
+    todo = [step]
+    while todo:
+        new = set(definition.dependents[todo.pop()]) - above
+        above |= new
+        todo += new
+    return above

@@ -1,0 +1,133 @@
+"""What must be so when a run is over, and while it goes on in the coordinators' memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from coordinator.core import machine
+from coordinator.core.records import Outcome
+from coordinator.core.transition import Status
+from coordinator.engine import Engine
+from sagas.model import Atomic, Saga
+from tests.simulation.check import Check, Facts
+from tests.simulation.database import Effect
+from tests.simulation.log import SimLog
+from tests.simulation.programme import Starting
+
+PARKING = {Outcome.PARKED}
+
+
+def is_over(check: Check, log: SimLog, starts: Iterable[Starting]) -> bool:
+    """Tell whether everything has begun and ended, and nothing is in doubt."""
+    begun = {(row.name, row.key) for row in log.rows.values()}
+    return (
+        all((start.definition, start.key) in begun for start in starts)
+        and not any(row.active for row in log.rows.values())
+        and not any(database.prepared for database in check.databases.values())
+    )
+
+
+def what_is_open(check: Check, log: SimLog, starts: Iterable[Starting]) -> str:
+    """Say what keeps a run from being over."""
+    begun = {(row.name, row.key) for row in log.rows.values()}
+    missing = sorted({s.key for s in starts if (s.definition, s.key) not in begun})
+    active = [f"{row.key} {row.status}" for row in log.rows.values() if row.active]
+    prepared = sorted(name for d in check.databases.values() for name in d.prepared)
+    return f"never begun {missing}, open {active}, prepared {prepared}"
+
+
+def memory(check: Check, log: SimLog, engine: Engine) -> None:
+    """Compare what an owner has in mind with what the log says, where both are at rest."""
+    holdings = engine._holdings  # pyright: ignore[reportPrivateUsage]  # a look, no touch
+    for live in holdings.live.values():
+        facts, shard = check.facts.get(live.gid), holdings.shards[live.shard]
+        if facts is None or facts.entries != live.next_seq:
+            continue  # on its way to the log, or no longer ours
+        if shard.epoch != check.epochs[live.shard]:
+            continue
+        replayed = machine.recover(live.gid, facts.definition, log.entries(live.gid))
+        check.insist(replayed == live.state, "replaying the log gives the state", live.gid)
+        at_rest = live.state.phase in ("ended", "parked")
+        wakes = at_rest or machine.wake_at_us(live.state) is not None
+        check.insist(wakes, "whatever is open has a next time", live.gid)
+
+
+def everything(check: Check, log: SimLog, starts: Iterable[Starting]) -> None:
+    """Judge a run that is over."""
+    all_starts = list(starts)
+    changed = {s.key for s in all_starts if s.input != {"n": 1}}
+    keys: Counter[str] = Counter(row.key for row in log.rows.values())
+    check.insist(max(keys.values(), default=0) <= 1, "one transaction a key", f"{keys}")
+    for gid, row in log.rows.items():
+        facts = check.facts[gid]
+        check.insist(row.status is not Status.OPEN, "everything ends", gid)
+        check.insist(row.outcome == facts.outcome, "the row shows the outcome", gid)
+        told = check.outcomes[row.key] - {"REFUSED"}
+        check.insist(told == {str(row.outcome)}, "the outcome is told, and one", f"{gid} {told}")
+        refused = "REFUSED" in check.outcomes[row.key]
+        check.insist(not refused or row.key in changed, "refused only if changed", gid)
+        if isinstance(facts.definition, Atomic):
+            _atomic(check, gid, facts, facts.definition)
+        else:
+            _saga(check, gid, facts, facts.definition)
+    _money(check)
+
+
+def what_stands(check: Check) -> tuple[dict[str, int], list[Effect]]:
+    """Return what nothing may change any more: the log, and the effects of what has an end.
+
+    A step that may stand after its saga went back is not sealed, so a late
+    copy of it may still come to stand.
+    """
+    records = {gid: facts.entries for gid, facts in check.facts.items()}
+    effects = [
+        effect
+        for database in check.databases.values()
+        for effect in database.ledger
+        if not _may_come_late(check.facts[effect.gid], effect.name)
+    ]
+    return records, effects
+
+
+def _may_come_late(facts: Facts, part: str) -> bool:
+    if isinstance(facts.definition, Atomic) or facts.outcome is Outcome.COMMITTED:
+        return False
+    return facts.outcome in PARKING or facts.definition.steps[part].undo is None
+
+
+def _atomic(check: Check, gid: str, facts: Facts, definition: Atomic) -> None:
+    ends = {Outcome.COMMITTED, Outcome.ABORTED}
+    check.insist(facts.outcome in ends, "nobody breaks a promise", f"{gid} {facts.outcome}")
+    for branch in definition.branches:
+        count = check.happened[gid, branch, False]
+        wanted = 1 if facts.outcome is Outcome.COMMITTED else 0
+        if (gid, branch) in check.said_read_only:
+            wanted = 0
+        check.insist(count == wanted, "agreement", f"{gid} {facts.outcome} {branch}: {count}")
+
+
+def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
+    for name, step in definition.steps.items():
+        done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
+        match facts.outcome:
+            case Outcome.COMMITTED:
+                holds = (done, undone) == (1, 0)
+            case Outcome.COMPENSATED:
+                holds = done == undone if step.undo else undone == 0
+            case Outcome.ABORTED:
+                holds = (done, undone) == (0, 0)
+            case _:
+                holds = undone <= done <= 1
+        check.insist(
+            holds, "the outcome is true", f"{gid} {facts.outcome} {name}: {done} - {undone}"
+        )
+
+
+def _money(check: Check) -> None:
+    total = 0
+    for database in check.databases.values():
+        for effect in database.ledger:
+            if check.facts[effect.gid].outcome not in PARKING:
+                total += effect.amount
+    check.insist(total == 0, "money is neither made nor lost", f"{total}")

@@ -1,0 +1,181 @@
+"""The decision log as its users see it: over a network that may lose either direction.
+
+`SimLog` is the server: one step at a time, and watched by the invariants.
+`LogClient` is one coordinator's way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from coordinator.core.records import Decision, Entry
+from coordinator.log.memory import MemoryLog
+from coordinator.log.store import (
+    Batch,
+    Census,
+    ClusterFacts,
+    DecisionLog,
+    KnownStart,
+    LogUnavailable,
+    Position,
+    Row,
+    StoredDefinition,
+)
+from tests.simulation.faults import Fault, Faults
+from tests.simulation.process import Process
+
+T = TypeVar("T")
+
+TRAVEL_S = 0.002
+GIVEN_UP_S = 0.4
+
+
+class Watching:
+    """What the server tells whoever watches it; see check.py."""
+
+    def persisted(self, batch: Batch, counted: frozenset[int]) -> None:
+        """See what has counted."""
+
+    def claimed(self, replica: str, positions: Sequence[Position]) -> None:
+        """See who owns what from now on."""
+
+    def refused(self, why: str) -> None:
+        """See a batch that no log should ever be given."""
+
+    def released(self) -> None:
+        """See that a shard may be free."""
+
+
+class SimLog(MemoryLog):
+    """The server: the twin of the Postgres log, and what it looks like from outside."""
+
+    def __init__(self, facts: ClusterFacts, clock: Callable[[], int], watching: Watching) -> None:
+        super().__init__(facts, clock)
+        self.watching = watching
+
+    async def persist(self, batch: Batch) -> frozenset[int]:
+        """Write a batch, before the eyes of the invariants."""
+        counted = await super().persist(batch)
+        self.watching.persisted(batch, counted)
+        return counted
+
+    async def claim(
+        self, replica: str, shards: Collection[int], lease_us: int
+    ) -> Sequence[Position]:
+        """Give shards away, before the eyes of the invariants."""
+        positions = await super().claim(replica, shards, lease_us)
+        self.watching.claimed(replica, positions)
+        return positions
+
+    async def release(self, replica: str, shards: Collection[int]) -> None:
+        """Take shards back, and ring."""
+        await super().release(replica, shards)
+        self.watching.released()
+
+    def _refuse_duplicates(self, begun: Sequence[Row], entries: Sequence[Entry]) -> None:
+        try:
+            super()._refuse_duplicates(begun, entries)
+        except LogUnavailable as twice:
+            self.watching.refused(str(twice))
+            raise
+
+    def expire(self, shard: int) -> None:
+        """Let a lease end before its time."""
+        self._leases.pop(shard, None)
+
+    @property
+    def positions(self) -> Mapping[int, Position]:
+        """All shards, as the last write left them."""
+        return self._shards
+
+
+def at_once(step: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing."""
+    try:
+        step.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+class LogClient(DecisionLog):
+    """A DecisionLog, as one process reaches it."""
+
+    def __init__(
+        self,
+        server: SimLog,
+        process: Process,
+        faults: Faults,
+        chance: random.Random,
+        reachable: Callable[[], bool],
+    ) -> None:
+        self._server, self._process, self._faults = server, process, faults
+        self._chance, self._reachable = chance, reachable
+
+    async def _ask(self, execute: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        faults, name = self._faults, self._process.name
+        if not self._reachable() or faults.strikes(Fault.LOG_UNAVAILABLE, name):
+            await self._process.step()
+            await asyncio.sleep(GIVEN_UP_S)
+            await self._process.step()
+            raise LogUnavailable("it cannot be reached")
+        if faults.strikes(Fault.LOG_BROKEN_OFF, name):
+            later = faults.between(Fault.LOG_BROKEN_OFF, 0.01, 6.0)
+            asyncio.get_running_loop().call_later(later, _unheard, execute)
+            raise LogUnavailable("its connection was lost on the way there")
+        there_s, back_s = TRAVEL_S * (0.5 + self._chance.random()), 0.0
+        if faults.strikes(Fault.LOG_SLOW, name):
+            slow_s = faults.between(Fault.LOG_SLOW, 0.05, 2.0)
+            there_s, back_s = (slow_s, 0.0) if self._chance.random() < 0.5 else (there_s, slow_s)
+        answer = await self._process.call(lambda: at_once(execute()), there_s, back_s)
+        if not self._reachable() or faults.strikes(Fault.LOG_UNACKNOWLEDGED, name):
+            raise LogUnavailable("its connection was lost on the way back")
+        return answer
+
+    async def facts(self) -> ClusterFacts:
+        return await self._ask(self._server.facts)
+
+    async def persist(self, batch: Batch) -> frozenset[int]:
+        return await self._ask(lambda: self._server.persist(batch))
+
+    async def census(self, replica: str, lease_us: int) -> Census:
+        return await self._ask(lambda: self._server.census(replica, lease_us))
+
+    async def claim(
+        self, replica: str, shards: Collection[int], lease_us: int
+    ) -> Sequence[Position]:
+        return await self._ask(lambda: self._server.claim(replica, shards, lease_us))
+
+    async def release(self, replica: str, shards: Collection[int]) -> None:
+        await self._ask(lambda: self._server.release(replica, shards))
+
+    async def leave(self, replica: str) -> None:
+        await self._ask(lambda: self._server.leave(replica))
+
+    async def active(self, shards: Collection[int]) -> Sequence[Entry]:
+        return await self._ask(lambda: self._server.active(shards))
+
+    async def known_starts(
+        self, starts: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], KnownStart]:
+        return await self._ask(lambda: self._server.known_starts(starts))
+
+    async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
+        return await self._ask(lambda: self._server.decisions(gids))
+
+    async def publish(self, definition: StoredDefinition) -> bool:
+        return await self._ask(lambda: self._server.publish(definition))
+
+    async def definitions(self) -> Sequence[StoredDefinition]:
+        return await self._ask(self._server.definitions)
+
+
+def _unheard(execute: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Execute what nobody waits for any more."""
+    try:
+        at_once(execute())
+    except LogUnavailable:
+        return

@@ -1,0 +1,267 @@
+"""What is done in a run: definitions, starts, and how each handler will answer.
+
+Amounts of a transaction's parts add up to nothing, so that money is neither
+made nor lost by whatever is wholly done or wholly undone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from sagas.model import (
+    AnyDefinition,
+    Atomic,
+    Branch,
+    Call,
+    EvaluationFailed,
+    Expression,
+    Retry,
+    Saga,
+    Scope,
+    Start,
+    Step,
+    Undo,
+)
+from tests.simulation.faults import Fault, Faults
+
+SECOND: Final = 1_000_000
+STARTS_WITHIN_S: Final = (3.0, 3.0, 0.05)
+"""One after the other, or all at once."""
+NO_START: Final = Start(topic=None, when=None, key=None)
+
+Mood = list[str]
+"""What a handler answers, call after call; the last is repeated."""
+
+
+class Starting(NamedTuple):
+    """A client's start of a transaction, once or again."""
+
+    at_s: float
+    number: int
+    definition: str
+    key: str
+    input: dict[str, Any]
+
+
+@dataclass
+class Programme:
+    """All that a run wants to do."""
+
+    definitions: list[AnyDefinition] = field(default_factory=list[AnyDefinition])
+    later: list[AnyDefinition] = field(default_factory=list[AnyDefinition])
+    """Versions that are published while the run goes on."""
+    starts: list[Starting] = field(default_factory=list[Starting])
+    moods: dict[tuple[str, str, bool], Mood] = field(
+        default_factory=dict[tuple[str, str, bool], Mood]
+    )
+    by_hash: dict[str, AnyDefinition] = field(default_factory=dict[str, AnyDefinition])
+
+    def mood(self, key: str, name: str, *, undo: bool) -> str:
+        """Tell how a handler answers this time."""
+        mood = self.moods.get((key, name, undo))
+        if not mood:
+            return "done"
+        return mood.pop(0) if len(mood) > 1 else mood[0]
+
+
+def draw(seed: int, participants: int, faults: Faults) -> Programme:
+    """Make up a programme."""
+    chance, programme = random.Random(seed * 2), Programme()
+    within_s = chance.choice(STARTS_WITHIN_S)
+    for number in range(chance.randint(4, 7)):
+        name, key = f"t{number}", f"k{number}"
+        make = atomic if chance.random() < 0.5 else saga
+        definition = make(name, 1, participants, chance)
+        programme.definitions.append(definition)
+        second = make(name, 2, participants, chance)
+        _set_moods(programme, definition, key, chance)
+        begun = Starting(chance.uniform(0, within_s), number, name, key, {"n": 1})
+        if number in faults.plan.dropped:
+            continue
+        if faults.strikes(Fault.VERSION_PUBLISHED):
+            programme.later.append(second)
+        programme.starts.append(begun)
+        programme.starts += _again(begun, faults)
+    everything = [*programme.definitions, *programme.later]
+    programme.by_hash = {definition.hash: definition for definition in everything}
+    return programme
+
+
+def _again(begun: Starting, faults: Faults) -> list[Starting]:
+    again: list[Starting] = []
+    for fault, body in ((Fault.START_REPEATED, {"n": 1}), (Fault.START_CHANGED, {"n": 2})):
+        if faults.strikes(fault, begun.key):
+            after_s = 3 * faults.between(fault, 0, 1) ** 4  # often at once, sometimes late
+            again.append(begun._replace(at_s=begun.at_s + after_s, input=body))
+    return again
+
+
+def atomic(name: str, version: int, participants: int, chance: random.Random) -> Atomic:
+    """Make up an atomic transaction of one to three branches."""
+    count = chance.choice((1, 2, 2, 2, 3))
+    amounts = {1: (0,), 2: (7, -7), 3: (9, -9, 0)}[count]
+    hopeless = chance.random() < 0.1
+    branches = {
+        f"b{i}": Branch(
+            name=f"b{i}",
+            call=Call(f"p{chance.randrange(participants)}", "work"),
+            data=_impossible if hopeless else _data(amount),
+            key=None,
+        )
+        for i, amount in enumerate(amounts)
+    }
+    return Atomic(
+        **_common(name, version),
+        vote_timeout_us=int(chance.choice((0.5, 1.5, 3)) * SECOND),
+        branches=branches,
+    )
+
+
+def saga(name: str, version: int, participants: int, chance: random.Random) -> Saga:
+    """Make up a saga: steps, some parallel, perhaps a pivot, and what comes after it."""
+    before, after = chance.randint(1, 3), 0
+    pivot = chance.random() < 0.4
+    if pivot:
+        after = chance.randint(0, 2)
+    steps: dict[str, Step] = {}
+    for i in range(before):
+        needs = tuple(earlier for earlier in steps if chance.random() < 0.5)
+        steps[f"s{i}"] = _step(f"s{i}", needs, participants, chance, can_undo=True)
+    if pivot:
+        steps["pivot"] = _step("pivot", tuple(steps), participants, chance, pivot=True)
+    for i in range(after):
+        steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
+    # What may stand after an undo is worth nothing, so the rest adds up either way.
+    amounts = [1 if step.undo or i >= before else 0 for i, step in enumerate(steps.values())]
+    amounts[0] -= sum(amounts)
+    if steps["s0"].undo is None:
+        amounts = [0] * len(steps)
+    made = {
+        step.name: _paying(step, amount)
+        for step, amount in zip(steps.values(), amounts, strict=True)
+    }
+    dependents = {n: tuple(m for m, step in made.items() if n in step.needs) for n in made}
+    return Saga(
+        **_common(name, version),
+        deadline_us=int(chance.choice((2, 8, 30)) * SECOND),
+        steps=made,
+        dependents=dependents,
+    )
+
+
+def _step(
+    name: str,
+    needs: tuple[str, ...],
+    participants: int,
+    chance: random.Random,
+    *,
+    can_undo: bool = False,
+    pivot: bool = False,
+) -> Step:
+    where = f"p{chance.randrange(participants)}"
+    undo = Undo(
+        call=Call(where, "undo"),
+        data=None,
+        timeout_us=int(chance.choice((0.4, 1)) * SECOND),
+        retry=_retry(chance.choice((4, 12))),
+    )
+    return Step(
+        name=name,
+        needs=needs,
+        call=Call(where, "do"),
+        data=_data(0),
+        key=None,
+        timeout_us=int(chance.choice((0.3, 1)) * SECOND),
+        retry=_retry(chance.choice((2, 8))),
+        undo=undo if can_undo and chance.random() < 0.9 else None,
+        pivot=pivot,
+    )
+
+
+def _paying(step: Step, amount: int) -> Step:
+    return Step(
+        name=step.name,
+        needs=step.needs,
+        call=step.call,
+        data=_data(amount),
+        key=step.key,
+        timeout_us=step.timeout_us,
+        retry=step.retry,
+        undo=step.undo,
+        pivot=step.pivot,
+    )
+
+
+def _common(name: str, version: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": version,
+        "hash": f"sha256:{name}-{version}",
+        "source": "",
+        "start": NO_START,
+        "check_input": _accept,
+        "output": None,
+    }
+
+
+def _retry(attempts: int) -> Retry:
+    return Retry(attempts=attempts, first_us=SECOND // 10, factor=2, max_us=SECOND)
+
+
+def _accept(value: Any) -> None:
+    del value
+
+
+def _data(amount: int) -> Expression:
+    def give(scope: Scope) -> Any:
+        return {"key": scope["txn"]["key"], "amount": amount}
+
+    return give
+
+
+def _impossible(_scope: Scope) -> Any:
+    raise EvaluationFailed("it has no value")
+
+
+_VOTES: Final = ("done",) * 8 + ("busy", "refused", "failed", "slow")
+_ANSWERS: Final = ("done",) * 9 + ("busy", "refused", "failed", "slow")
+
+
+def _set_moods(
+    programme: Programme, definition: AnyDefinition, key: str, chance: random.Random
+) -> None:
+    """Decide how each handler of one transaction answers."""
+    moods = programme.moods
+    if isinstance(definition, Atomic):
+        calm = chance.random() < 0.5
+        for name in definition.branches:
+            mood = "done" if calm else chance.choice(_VOTES)
+            if name == "b2" and chance.random() < 0.4:
+                mood = "read-only"
+            moods[key, name, False] = _mood(mood, chance)
+        return
+    calm = chance.random() < 0.4
+    for name in definition.steps:
+        moods[key, name, False] = _mood("done" if calm else chance.choice(_ANSWERS), chance)
+        undo = chance.choice(("busy", "failed", "slow", "refused", "broken"))
+        moods[key, name, True] = _mood("done" if chance.random() < 0.9 else undo, chance)
+
+
+def _mood(mood: str, chance: random.Random) -> Mood:
+    match mood:
+        case "busy" | "failed" | "slow":
+            return [mood] * chance.randint(1, 3) + ["done"]
+        case "broken":
+            return ["failed"]
+        case _:
+            return [mood]
+
+
+def parts(definition: AnyDefinition) -> Sequence[str]:
+    """Name the branches or steps of a definition."""
+    if isinstance(definition, Atomic):
+        return tuple(definition.branches)
+    return tuple(definition.steps)

@@ -1,0 +1,300 @@
+"""One run: a world made from a seed, troubled for a while, healed, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from coordinator import engine as engine_module
+from coordinator.engine import Engine
+from coordinator.log.store import ClusterFacts
+from tests.simulation import ending, programme
+from tests.simulation.check import Check
+from tests.simulation.coordinators import Coordinator
+from tests.simulation.database import Database
+from tests.simulation.faults import Fault, Faults, Plan
+from tests.simulation.kafka import Broker
+from tests.simulation.log import SimLog
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.participants import Worker
+from tests.simulation.process import Process
+from tests.simulation.programme import Starting
+from tests.simulation.trace import Trace
+from wire.envelope import Envelope, seal, unseal
+from wire.gids import shard_of_start
+from wire.kafka import Received
+from wire.messages import Begin, Outcome
+from wire.topics import Topics
+
+START_US: Final = 1_700_000_000_000_000
+TROUBLE_S: Final = 5.0
+HEALED_WITHIN_S: Final = 60.0
+RESEND_S: Final = 1.5
+TICK_S: Final = 0.25
+REPLAYED_EACH: Final = 4
+"""Every fourth seed ends with a replay of all that was said, which takes its time."""
+
+engine_module.PATIENCE_MS = 500  # an idle engine looks up less often
+structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run."""
+
+    seed: int
+    digest: str
+    violation: tuple[str, str] | None
+    transactions: int
+    struck: Counter[Fault] = field(default_factory=Counter[Fault])
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    virtual_s: float = 0.0
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is tested. A test of the simulator replaces a part by one with a bug."""
+
+    engine: Callable[..., Engine] = Engine
+    log: type[SimLog] = SimLog
+
+
+class World:
+    """Everything that there is in one run."""
+
+    def __init__(self, plan: Plan, product: Product, *, telling: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.chance = random.Random(plan.seed)
+        self.product = product
+        self.trace = Trace(self.loop, telling=telling)
+        self.faults = Faults(plan, self.trace.note)
+        chance = self.chance
+        count = chance.randint(2, 3)
+        self.programme = programme.draw(plan.seed, count, self.faults)
+        self.published = list(self.programme.definitions)
+        self.check = Check(self.trace, self.programme.by_hash, self._ring)
+        facts = ClusterFacts("sim", chance.randint(2, 4), 1)
+        self.shards, self.topics = facts.shards, Topics("sim")
+        self.log = product.log(facts, self.now_us, self.check)
+        self.broker = Broker(
+            topics=self.topics, shards=self.shards, faults=self.faults, trace=self.trace
+        )
+        self.broker.on_append.append(self._hear)
+        self.databases = {f"p{n}": Database(f"p{n}", self.check) for n in range(count)}
+        self.check.databases = self.databases
+        self.coordinators: list[Coordinator] = []
+        self.workers: dict[str, list[Process]] = {name: [] for name in self.databases}
+        self._lives = 0
+        for _ in range(chance.randint(2, 3)):
+            self.start_coordinator()
+        for name in self.databases:
+            self.start_worker(name)
+        self.nemesis = Nemesis(self, self.faults)
+
+    def now_us(self) -> int:
+        """The time of the log's clock."""
+        return START_US + int(self.loop.time() * 1_000_000)
+
+    def _ring(self) -> None:
+        for coordinator in self.coordinators:
+            coordinator.bell.set()
+
+    # ── processes ────────────────────────────────────────────────────────────
+
+    def _process(self, name: str, crash: Fault) -> Process:
+        self._lives += 1
+        return Process(
+            f"{name}-{self._lives}", faults=self.faults, trace=self.trace, crash_at_io=crash
+        )
+
+    def start_coordinator(self) -> None:
+        """Start one more coordinator."""
+        rate = 1.0
+        if self.faults.strikes(Fault.CLOCK_OFF):
+            rate = self.faults.between(Fault.CLOCK_OFF, 0.8, 1.25)
+        process = self._process("coordinator", Fault.COORDINATOR_CRASHED_AT_IO)
+        coordinator = Coordinator(
+            process,
+            server=self.log,
+            broker=self.broker,
+            faults=self.faults,
+            check=self.check,
+            published=self.published,
+            chance=self.chance,
+            now_us=self.now_us,
+            rate=rate,
+            make_engine=self.product.engine,
+        )
+        self.coordinators.append(coordinator)
+        process.run(coordinator.live())
+
+    def start_worker(self, name: str) -> None:
+        """Start one more process of a participant."""
+        off_us = 0
+        if self.faults.strikes(Fault.CLOCK_OFF):
+            off_us = int(self.faults.between(Fault.CLOCK_OFF, -2e6, 2e6))
+        process = self._process(name, Fault.PARTICIPANT_CRASHED_AT_IO)
+        worker = Worker(
+            process,
+            database=self.databases[name],
+            broker=self.broker,
+            faults=self.faults,
+            check=self.check,
+            programme=self.programme,
+            chance=self.chance,
+            now_us=lambda: self.now_us() + off_us,
+        )
+        self.workers[name].append(process)
+        process.run(worker.live())
+
+    # ── clients ──────────────────────────────────────────────────────────────
+
+    def _hear(self, received: Received) -> None:
+        if received.topic == self.topics.dead_letters:
+            self.check.buried.add(dict(received.headers)["twofold-origin"])
+        elif received.topic == self.topics.outcomes:
+            outcome = unseal(received.headers, received.value).message
+            assert isinstance(outcome, Outcome)
+            self.check.outcomes[outcome.key].add(outcome.outcome)
+
+    def begin(self, start: Starting) -> None:
+        """Send a start."""
+        begin = Begin(definition=start.definition, key=start.key, input=start.input)
+        record = seal(
+            Envelope(begin),
+            topic=self.topics.requests,
+            source="/client",
+            key=start.key,
+            partition=shard_of_start(start.definition, start.key, self.shards),
+        )
+        self.broker.append(record)
+
+    def _insist_on(self, start: Starting) -> None:
+        """Send a start until its outcome is heard."""
+        if not self.check.outcomes[start.key]:
+            self.begin(start)
+            self.loop.call_later(RESEND_S, self._insist_on, start)
+
+    # ── the run ──────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Let it all happen."""
+        first: set[str] = set()
+        for start in self.programme.starts:
+            send = self.begin if start.key in first else self._insist_on
+            first.add(start.key)
+            self.loop.call_later(start.at_s, send, start)
+        while self.loop.time() < TROUBLE_S and self._goes_on():
+            self.nemesis.strike()
+            await asyncio.sleep(TICK_S)
+        self.nemesis.heal()
+        await self._until(self._is_over, "everything ends in time")
+        self._judge()
+        if self.faults.plan.seed % REPLAYED_EACH == 0 and self.check.violation is None:
+            await self._replay()
+            self._judge()
+
+    def _judge(self) -> None:
+        if self.check.violation is None:
+            ending.everything(self.check, self.log, self.programme.starts)
+
+    async def _replay(self) -> None:
+        """Let everything that was ever said be said again."""
+        await self._until(self._is_read, "everything is read")
+        buried, unreadable = len(self.check.buried), self.broker.unreadable
+        self.check.insist(buried == unreadable, "what is unreadable is buried", f"{buried}")
+        before = ending.what_stands(self.check)
+        self.trace.note("nemesis", "replays everything")
+        for log in tuple(self.broker.logs.values()):
+            heard = {self.topics.outcomes, self.topics.dead_letters}
+            if log and log[0].topic not in heard:
+                for received in random.Random(self.faults.plan.seed).sample(log, len(log)):
+                    self.broker.again(received)
+        await self._until(self._is_read, "everything is read")
+        await self._until(self._is_over, "everything ends in time")
+        after = ending.what_stands(self.check)
+        self.check.insist(before == after, "what is over stays so", f"{before} {after}")
+
+    async def _until(self, so: Callable[[], bool], invariant: str) -> None:
+        give_up_at = self.loop.time() + HEALED_WITHIN_S
+        while not so() and self._goes_on():
+            late = self.loop.time() > give_up_at
+            text = ending.what_is_open(self.check, self.log, self.programme.starts)
+            self.check.insist(not late, invariant, text)
+            await asyncio.sleep(TICK_S)
+
+    def _is_read(self) -> bool:
+        """Tell whether nothing waits in any topic."""
+        for place, log in self.broker.logs.items():
+            topic, partition = place
+            if topic in (self.topics.outcomes, self.topics.dead_letters):
+                continue
+            position, read = self.log.positions[partition], self.broker.committed[place]
+            if topic == self.topics.requests:
+                read = position.requests_offset
+            elif topic == self.topics.replies:
+                read = position.replies_offset
+            if read < len(log):
+                return False
+        return True
+
+    def _is_over(self) -> bool:
+        return ending.is_over(self.check, self.log, self.programme.starts)
+
+    def _goes_on(self) -> bool:
+        self.nemesis.replace_the_dead()
+        for coordinator in self.coordinators:
+            if coordinator.process.alive and coordinator.engine is not None:
+                ending.memory(self.check, self.log, coordinator.engine)
+        return self.check.violation is None
+
+    async def end(self) -> None:
+        """Stop everything that still runs."""
+        for coordinator in self.coordinators:
+            coordinator.process.kill()
+        for processes in self.workers.values():
+            for process in processes:
+                process.kill()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def simulate(plan: Plan, *, product: Product | None = None, telling: bool = False) -> Result:
+    """Run one seed."""
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(_run(plan, product or Product(), telling=telling))
+    finally:
+        loop.close()
+
+
+async def _run(plan: Plan, product: Product, *, telling: bool) -> Result:
+    world = World(plan, product, telling=telling)
+    try:
+        await world.run()
+    finally:
+        digest, virtual_s = world.trace.digest, world.loop.time()
+        await world.end()
+    outcomes = Counter(str(row.outcome) for row in world.log.rows.values())
+    return Result(
+        plan.seed,
+        digest,
+        world.check.violation,
+        len(world.log.rows),
+        world.faults.struck,
+        outcomes,
+        virtual_s,
+        tuple(world.trace.lines),
+    )
