@@ -41,6 +41,10 @@ search: $(READY) ## visit every state of small transactions; a minute at most
 simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=0 on
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
 
+.PHONY: mutants
+mutants: $(READY) ## plant bugs; see that search or simulation finds each in SEEDS=10000
+	@$(BIN)/python -m tests.mutants --seeds $(or $(SEEDS),10000)
+
 .PHONY: lint
 lint: $(READY) ## check style, imports and types
 	$(BIN)/ruff check

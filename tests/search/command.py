@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             if found.violated:
                 violated = True
-                say(f"\nviolated: {found.violated}")
+                say(f"\nviolated after {found.states:,} states: {found.violated}")
                 for number, line in enumerate(found.trace, 1):
                     say(f"{number:>4}. {line}")
                 break

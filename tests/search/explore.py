@@ -64,7 +64,7 @@ class Search:
     """One search through one world."""
 
     world: World
-    at_most: int = 5_000_000
+    at_most: int = 1_000_000
     came_from: dict[Any, tuple[Any, tuple[Any, ...]] | None] = field(
         default_factory=dict[Any, tuple[Any, tuple[Any, ...]] | None]
     )
