@@ -33,9 +33,17 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 test: lint ## run every check and every test; ARGS=… goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: search
+search: $(READY) ## visit every state of small transactions; a minute at most
+	@$(BIN)/python -m tests.search
+
 .PHONY: simulate
 simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=0 on
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
+
+.PHONY: mutants
+mutants: $(READY) ## plant bugs; see that search or simulation finds each in SEEDS=10000
+	@$(BIN)/python -m tests.mutants --seeds $(or $(SEEDS),10000) $(if $(REPORT),--report $(REPORT))
 
 .PHONY: bench
 bench: $(READY) ## measure what coordination costs, beside floors of the same run (a quarter of an hour)

@@ -1,0 +1,265 @@
+"""Bugs in the machines: what is decided, and when."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+TWO_PHASE: Final = "coordinator/core/two_phase.py"
+TWO_PHASE_TABLE: Final = "coordinator/core/two_phase_table.py"
+TWO_PHASE_STATE: Final = "coordinator/core/two_phase_state.py"
+SAGA: Final = "coordinator/core/saga.py"
+SAGA_STATE: Final = "coordinator/core/saga_state.py"
+ORDERS: Final = "coordinator/core/orders.py"
+COMPENSATION: Final = "coordinator/core/compensation.py"
+
+CORES: Final = (
+    # ── what a person orders ─────────────────────────────────────────────────
+    Mutant(
+        "lets a person skip what it is not parked for",
+        ORDERS,
+        "    if state is None or state.phase not in stuck:\n",
+        "    if state is None:\n",
+        "a step counts as done that nobody has looked at",
+    ),
+    Mutant(
+        "turns back a saga whose pivot is asked",
+        ORDERS,
+        "        if at in (StepPhase.RUNNING, StepPhase.DONE):\n",
+        "        if at is StepPhase.DONE:\n",
+        "nobody knows whether the pivot was done",
+    ),
+    Mutant(
+        "asks again for what was refused for good",
+        ORDERS,
+        "    if refused and saga.before.phase is Phase.RUNNING:\n",
+        "    if refused and saga.before.phase is Phase.CLOSED:\n",
+        "a no is for good",
+    ),
+    Mutant(
+        "commits by hand what not all have voted for",
+        ORDERS,
+        "    if len(txn.definition.branches) > 1:\n",
+        "    if len(txn.definition.branches) > 9:\n",
+        "commit without a durable yes of each",
+    ),
+    Mutant(
+        "hides what was settled by hand",
+        ORDERS,
+        "    for branch in () if agreed else txn.waiting_for:\n",
+        "    for branch in ():\n",
+        "a heuristic outcome is recorded, never hidden",
+    ),
+    Mutant(
+        "forgets an order that was refused",
+        "coordinator/core/machine.py",
+        "    return orders.obeyed(state, order, now_us, step.dropped) if step.dropped else step\n",
+        "    return step\n",
+        "each order is in the log, refused ones included",
+    ),
+    # ── two-phase commit ─────────────────────────────────────────────────────
+    Mutant(
+        "takes silence for a yes",
+        TWO_PHASE,
+        'Transition(txn), Decision.ABORT, f"no vote in time',
+        'Transition(txn), Decision.COMMIT, f"no vote in time',
+        "commit without a durable yes of each",
+    ),
+    Mutant(
+        "does not wait for the last vote",
+        TWO_PHASE,
+        """    if txn.waiting_for:
+        return Transition(txn)
+    return decide(""",
+        """    if len(txn.waiting_for) > 1:
+        return Transition(txn)
+    return decide(""",
+        "commit without a durable yes of each",
+    ),
+    Mutant(
+        "decides without a record",
+        TWO_PHASE,
+        "    return step.remember(record, now_us)\n\n\n# ── one phase",
+        "    return Transition(txn.evolve(record, now_us))\n\n\n# ── one phase",
+        "the log is the truth: a decision lives in memory only",
+    ),
+    Mutant(
+        "decides again after a late no",
+        TWO_PHASE_TABLE,
+        "    drop((_P.COMMITTING, _P.ABORTING), _ALL_VOTES,"
+        ' "late or repeated: the decision stands"),\n',
+        """    drop(
+        (_P.COMMITTING, _P.ABORTING),
+        tuple(v for v in _ALL_VOTES if v is not Kind.VOTED_ABORT),
+        "late or repeated: the decision stands",
+    ),
+    on(_P.COMMITTING, Kind.VOTED_ABORT, vote_against, "one no is final"),
+    on(_P.ABORTING, Kind.VOTED_ABORT, vote_against, "one no is final"),
+""",
+        "decided twice: check, then act (seata#3619, conductor#3491)",
+    ),
+    Mutant(
+        "spares the silent their rollback",
+        TWO_PHASE,
+        "if txn.votes.get(b) not in free)",
+        "if txn.votes.get(b, Vote.ABORT) not in free)",
+        "a slow prepare finishes after the abort, and nobody tells it (gpdb#10393, seata#3220)",
+    ),
+    Mutant(
+        "forgets early",
+        TWO_PHASE,
+        "    if txn.waiting_for or not txn.told:\n",
+        "    if not txn.told:\n",
+        "it ends before all have heard (gpdb#9942)",
+    ),
+    Mutant(
+        "asks once",
+        TWO_PHASE,
+        "        if due_us <= now_us:\n",
+        "        if due_us <= now_us and times == 0:\n",
+        "a lost message is never sent again (seata#3558)",
+    ),
+    Mutant(
+        "takes a lone branch's silence for a no",
+        TWO_PHASE,
+        "    return Transition(txn).remember(Withdrawn(reason=reason), now_us)\n",
+        "    return decide(txn, Decision.ABORT, reason, now_us)\n",
+        "reported aborted, and it has committed by itself",
+    ),
+    Mutant(
+        "takes a late commit of a lone branch for nothing",
+        TWO_PHASE_TABLE,
+        "    on(_P.WITHDRAWING, Kind.SETTLED_COMMITTED, learn_commit, ",
+        "    on(_P.WITHDRAWING, Kind.SETTLED_COMMITTED, learn_abort, ",
+        "reported aborted, and it has committed by itself",
+    ),
+    Mutant(
+        "tells the outcome once",
+        TWO_PHASE,
+        "    if _telling(txn) and txn.outcome is not None and tell_at_us <= now_us:\n",
+        "    if _telling(txn) and txn.outcome is not None and not step.state.settled"
+        " and tell_at_us == 0 and step.records:\n",
+        "the next owner tells nobody",
+    ),
+    Mutant(
+        "does not wake for phase two",
+        TWO_PHASE,
+        "    times = [txn.asked.get(name, (0, 0))[0] for name in txn.waiting_for]\n"
+        "    if txn.phase in",
+        "    times = [txn.tell_at_us] if _telling(txn) else []\n    if txn.phase in",
+        "stuck committing, never retried (seata#3558)",
+    ),
+    Mutant(
+        "recovers as undecided",
+        TWO_PHASE_STATE,
+        "                    phase=Phase.COMMITTING if committing else Phase.ABORTING,\n",
+        "                    phase=Phase.COMMITTING"
+        " if committing and self.votes else Phase.ABORTING,\n",
+        "recovery aborts what was decided to commit (gpdb#9942)",
+    ),
+    # ── sagas going forward ──────────────────────────────────────────────────
+    Mutant(
+        "starts a step too early",
+        SAGA_STATE,
+        "            if all(steps[need].phase is StepPhase.DONE for need in needs):\n",
+        "            if any(steps[need].phase is StepPhase.DONE for need in needs):\n",
+        "a step runs before all that it needs",
+    ),
+    Mutant(
+        "goes back past the pivot",
+        SAGA,
+        "    if move.state.past_pivot:\n",
+        "    if move.state.past_pivot and move.state.told:\n",
+        "after the pivot there is no way back",
+    ),
+    Mutant(
+        "goes back from a silent pivot",
+        SAGA,
+        "    if step.pivot:\n",
+        "    if step.pivot and why is Unanswered.FAILED:\n",
+        "nobody knows whether the pivot was done",
+    ),
+    Mutant(
+        "interrupts the pivot at the deadline",
+        SAGA,
+        "    return pivot is None or saga.steps[pivot.name].phase is not StepPhase.RUNNING\n",
+        "    return True\n",
+        "nobody knows whether the pivot was done",
+    ),
+    Mutant(
+        "fails without going back",
+        SAGA,
+        """    move = move.remember(CompensationBegan(reason=reason), now_us)
+""",
+        """    return move.remember(Closed(outcome=Outcome.ABORTED, reason=reason), now_us)
+""",
+        "failed, and what was done stays (dtm#272)",
+    ),
+    Mutant(
+        "leaves the unknown alone",
+        SAGA_STATE,
+        "        happened = (StepPhase.RUNNING, StepPhase.DONE, StepPhase.EXHAUSTED)\n",
+        "        happened = (StepPhase.DONE,)\n",
+        "a step whose outcome is unknown is not undone",
+    ),
+    Mutant(
+        "waits for an answer for ever",
+        SAGA,
+        "    times = [next_at_us(saga, step, state) for step, state in _asking(saga)]\n",
+        "    times: list[int] = []\n",
+        "running for ever after a lost message (seata#5170)",
+    ),
+    Mutant(
+        "asks for more attempts than allowed",
+        SAGA,
+        "    if tried < step.retry.attempts:\n",
+        "    if tried <= step.retry.attempts:\n",
+        "retries are bounded",
+    ),
+    Mutant(
+        "never tells again",
+        SAGA,
+        "    return saga.outcome is not None and saga.phase is not Phase.ENDED and not saga.told\n",
+        "    return saga.outcome is not None and saga.phase is Phase.PARKED and not saga.told\n",
+        "closed, and nobody hears of it",
+    ),
+    # ── sagas going back ─────────────────────────────────────────────────────
+    Mutant(
+        "undoes in any order",
+        SAGA_STATE,
+        "            if name in below or self.steps[name].phase in standing:\n",
+        "            if name in below and self.steps[name].phase in standing:\n",
+        "undo runs in reverse order of dependency",
+    ),
+    Mutant(
+        "undoes below a step that is stuck or being undone",
+        SAGA_STATE,
+        "(StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)\n        below",
+        "(StepPhase.TO_UNDO,)\n        below",
+        "undo runs in reverse order of dependency",
+    ),
+    Mutant(
+        "closes while an undo is under way",
+        COMPENSATION,
+        "phases & {StepPhase.TO_UNDO, StepPhase.UNDOING}:",
+        "phases & {StepPhase.TO_UNDO}:",
+        "compensated, and an effect still stands",
+    ),
+    Mutant(
+        "takes a failed undo for done",
+        COMPENSATION,
+        '    return _attempt_failed(saga, event, Unanswered.SILENT, "no answer in time", now_us)\n',
+        "    record = StepUndone(step=event.step, attempt=event.attempt)\n"
+        "    return close_if_undone(Transition(saga).remember(record, now_us), now_us)\n",
+        "compensated, and an effect still stands (eventuate-tram-sagas#75)",
+    ),
+    Mutant(
+        "closes though an undo is stuck",
+        COMPENSATION,
+        "    return move.remember(record, now_us).remember(parked, now_us)\n",
+        "    del parked\n    closed = Closed(outcome=Outcome.COMPENSATED)\n"
+        "    return move.remember(record, now_us).remember(closed, now_us)\n",
+        "compensated, and an effect still stands",
+    ),
+)
