@@ -15,7 +15,7 @@ from compose.local.stack import LocalStack
 from tests.acceptance.company import Company
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
     """The stack and the schema; no coordinator and no participant runs yet."""
     directory: Path = tmp_path_factory.mktemp("company")
@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
             yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def company(cluster: Cluster) -> AsyncGenerator[Company]:
     """Nothing but the memory of what was published: each test starts its own processes."""
     company = Company(cluster, cluster.stack)

@@ -16,7 +16,7 @@ from wire.envelope import Record
 from wire.kafka import GroupReader, Producer, create_topics
 
 ENDS_S = 60.0
-AT_WORK = re.compile(r"coro=<(Fetcher|Sender|GroupCoordinator)\.")
+AT_WORK = re.compile(r"coro=<(Fetcher._fetch_requests_routine|Sender._sender_routine|GroupCoord)")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def proxy(kafka: Kafka) -> AsyncIterator[FaultProxy]:
 
 
 def at_work() -> set[asyncio.Task[object]]:
-    """Find the tasks that read, send, or say to a group that they live."""
+    """Find the tasks that last as long as a client, and read, send, or beat for it."""
     return {task for task in asyncio.all_tasks() if AT_WORK.search(repr(task))}
 
 
