@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, Final, Protocol, cast
@@ -57,10 +57,6 @@ BURSTS_IN_FLIGHT: Final = 8
 """Bursts that Kafka has not yet acknowledged, before the next waits."""
 
 
-class OffsetLost(Exception):
-    """A topic does not hold what the log says was next: it was recreated, or has expired."""
-
-
 class Watcher(Protocol):
     """Whoever wants to see what has happened, once it is durable."""
 
@@ -97,7 +93,7 @@ class Engine:
         self._told: deque[str] = deque()
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
-        self._orders: deque[tuple[Callable[[], Any], asyncio.Future[None]]] = deque()
+        self._orders: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
 
     @property
     def shards(self) -> frozenset[int]:
@@ -117,7 +113,6 @@ class Engine:
         Raises:
             LogUnavailable: the fate of a batch is unknown, or the log is gone.
             KafkaUnavailable: messages could not be read or sent.
-            OffsetLost: messages are missing.
 
         """
         try:
@@ -266,9 +261,12 @@ class Engine:
 
     # ── shards come and go ───────────────────────────────────────────────────
 
-    async def take(self, positions: Sequence[Position]) -> None:
-        """Own these shards: read what is unfinished there, and go on with it."""
-        await self._order(lambda: self._take(positions))
+    async def take(self, positions: Sequence[Position]) -> frozenset[int]:
+        """Own these shards: read what is unfinished there, and go on with it.
+
+        Returns those that cannot be owned: a topic lacks what is next there.
+        """
+        return frozenset(await self._order(lambda: self._take(positions)))
 
     async def give(self, shards: Collection[int]) -> None:
         """Own these shards no more; what was decided for them is persisted and sent."""
@@ -280,10 +278,10 @@ class Engine:
             logger.warning("shards_lost", shards=lost)
             self._drop(lost)
 
-    async def _order(self, what: Callable[[], Any]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _order(self, what: Callable[[], Any]) -> Any:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._orders.append((what, done))
-        await done
+        return await done
 
     async def _obey(self) -> None:
         """Carry out orders between two turns, with nothing under way."""
@@ -291,17 +289,18 @@ class Engine:
             await self._settle()
             what, done = self._orders.popleft()
             try:
-                await what()
+                result = await what()
             except BaseException as error:
                 if not done.done():
                     done.set_exception(error)
                 raise
             if not done.done():
-                done.set_result(None)
+                done.set_result(result)
 
-    async def _take(self, positions: Sequence[Position]) -> None:
+    async def _take(self, positions: Sequence[Position]) -> frozenset[int]:
         self._holdings.drop([p.shard for p in positions])
-        ends = await self._readable(positions)
+        ends, lost = await self._ends(positions)
+        positions = [p for p in positions if p.shard not in lost]
         for position in positions:
             _, replies = self._places(position.shard)
             self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
@@ -309,6 +308,7 @@ class Engine:
         failpoints.hit("C13")
         self._assigned = False
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
+        return lost
 
     async def _load(self, shards: Sequence[int]) -> None:
         """Replay what is unfinished."""
@@ -326,8 +326,14 @@ class Engine:
             self._holdings.hold(live)
             self._resumed.append(live)
 
-    async def _readable(self, positions: Sequence[Position]) -> dict[Place, int]:
-        """Return where the topics end now; refuse offsets that they do not hold."""
+    async def _ends(
+        self, positions: Sequence[Position]
+    ) -> tuple[Mapping[Place, int], frozenset[int]]:
+        """Return where the topics end now, and the shards whose offsets they do not hold.
+
+        What lies between is lost: the topic was recreated, or has expired. How
+        to go on from there is for a person to say.
+        """
         wanted = {
             place: offset
             for p in positions
@@ -337,14 +343,11 @@ class Engine:
         }
         ends = await self._reader.ends(wanted)
         begins = await self._reader.beginnings(wanted)
-        for (topic, partition), offset in wanted.items():
-            first, end = begins[topic, partition], ends[topic, partition]
-            if not first <= offset <= end:
-                raise OffsetLost(
-                    f"{topic}/{partition}: the log says that {offset} is next, and the topic holds"
-                    f" {first} to {end}. Was the topic recreated, or is its retention too short?"
-                )
-        return ends
+        lost = {p: at for p, at in wanted.items() if not begins[p] <= at <= ends[p]}
+        for (topic, shard), offset in lost.items():
+            held = f"{begins[topic, shard]} to {ends[topic, shard]}"
+            logger.error("offset_lost", topic=topic, shard=shard, next=offset, held=held)
+        return ends, frozenset(shard for _, shard in lost)
 
     async def _give(self, shards: Collection[int]) -> None:
         await self._acknowledged(0)

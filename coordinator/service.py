@@ -26,7 +26,7 @@ from coordinator.clock import LogClock
 from coordinator.config import Config
 from coordinator.core.records import Entry
 from coordinator.definitions import Definitions, participants, publish
-from coordinator.engine import Engine, OffsetLost
+from coordinator.engine import Engine
 from coordinator.log.migrate import named
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
@@ -164,7 +164,7 @@ async def _again_and_again(
             await tenure()
         except* NotReady:
             raise
-        except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
+        except* (LogUnavailable, KafkaUnavailable, EngineStalled) as group:
             for error in _leaves(group):
                 kind = type(error).__name__
                 logger.warning("tenure_ended", part=name, reason=str(error), kind=kind)

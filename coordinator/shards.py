@@ -26,6 +26,9 @@ BEAT_S: Final = 0.7
 """Several beats a lease, so that one lost does not lose a shard."""
 
 
+LOOK_AGAIN_S: Final = 10.0
+"""How long a shard is left alone whose topics do not hold what is next."""
+
 STALLED_S: Final = 30.0
 """How long the engine may take for one turn, to read its shards, or to let go of them."""
 
@@ -62,6 +65,8 @@ class Ownership:
         self._bell = bell
         self.census: Census | None = None
         self._turns, self._still_beats = -1, 0
+        self._unreadable: frozenset[int] = frozenset()
+        self._look_again = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until told to stop, then give everything back."""
@@ -91,7 +96,8 @@ class Ownership:
         # A lease that is ours without a shard in the engine is left from
         # before a failure: it is claimed like a free one, or given back.
         left = census.mine - held
-        wanted = sorted(census.free | left)[: max(0, share - len(held))]
+        able = (census.free | left) - self._left_alone()
+        wanted = sorted(able)[: max(0, share - len(held))]
         if unwanted := left.difference(wanted):
             await self._log.release(self._replica, unwanted)
         if wanted:
@@ -101,14 +107,25 @@ class Ownership:
 
     async def _take(self, shards: Sequence[int]) -> None:
         positions = await self._log.claim(self._replica, shards, LEASE_US)
-        if positions:
-            await self._obeyed(self._engine.take(positions))
+        if not positions:
+            return
+        unreadable: frozenset[int] = await self._obeyed(self._engine.take(positions))
+        if unreadable:
+            self._unreadable |= unreadable
+            self._look_again = asyncio.get_running_loop().time() + LOOK_AGAIN_S
+            await self._log.release(self._replica, unreadable)
+
+    def _left_alone(self) -> frozenset[int]:
+        """Name the shards whose topics lacked what is next when we last looked."""
+        if asyncio.get_running_loop().time() >= self._look_again:
+            self._unreadable = frozenset()
+        return self._unreadable
 
     async def _give(self, shards: Sequence[int]) -> None:
         await self._obeyed(self._engine.give(shards))
         await self._log.release(self._replica, shards)
 
-    async def _obeyed(self, order: Coroutine[Any, Any, None]) -> None:
+    async def _obeyed(self, order: Coroutine[Any, Any, Any]) -> Any:
         """Wait for the engine, and go on beating meanwhile; but not for ever.
 
         An engine that does not answer must not keep its leases.

@@ -124,6 +124,38 @@ def orders(
     asyncio.run(ordering.trail(config, gid=gid, limit=limit, output=output))
 
 
+def offsets(
+    *,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Give up what is lost, and go on with what is held.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="With --reset: why. It stays in the log for ever.")
+    ] = "",
+    actor: Actor = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what each shard reads next, and what its topics hold.
+
+    Where the two do not meet, since a topic was recreated or has expired, the
+    shard waits, and the exit code is 1. --reset lets it go on with the first
+    message that is held: replies are asked for again, but requests that nobody
+    has read are gone, and must be made anew.
+
+    Example: twofold offsets --reset --reason "the topic was recreated, see ticket 9"
+    """
+    from coordinator.cli import offsets as shards
+
+    if reset and not reason:
+        raise typer.BadParameter("--reset needs a --reason")
+    done = asyncio.run(
+        shards.offsets(config, reset=reset, reason=reason, actor=actor, output=output)
+    )
+    if not done:
+        raise typer.Exit(NO)
+
+
 RETRY: Final = """Go on with what is parked, where it stopped, with all attempts anew.
 
 Exit code 1 if the order is refused.
@@ -150,6 +182,7 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     plain(Action.ABORT, ABORT),
     resolve,
     orders,
+    offsets,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from coordinator.clock import LogClock
 from coordinator.definitions import Definitions
-from coordinator.engine import Engine, OffsetLost
+from coordinator.engine import Engine
 from coordinator.log.store import DecisionLog, LogUnavailable
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.turn import Setting
@@ -94,7 +94,7 @@ class Coordinator:
         while not self.stop.is_set():
             try:
                 await self._tenure()
-            except* (LogUnavailable, KafkaUnavailable, OffsetLost, EngineStalled) as group:
+            except* (LogUnavailable, KafkaUnavailable, EngineStalled) as group:
                 self._check.tenure_ended(group)
             except* Exception as group:  # noqa: BLE001  # a bug of the product, or of ours
                 self._check.bug(self.process.name, group)
