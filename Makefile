@@ -62,6 +62,11 @@ chaos: $(READY) ## run faults and load for SECONDS=60, drawn from SEED=…; REPO
 chaos-controls: $(READY) ## see that the checker catches two broken builds
 	@exec $(BIN)/python -m tests.chaos --controls
 
+.PHONY: takeovers
+takeovers: $(READY) ## measure takeovers and handovers REPEATS=3 times each way; REPORT=file
+	@exec $(BIN)/python -m tests.takeovers $(if $(REPEATS),--repeats $(REPEATS)) \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(REPORT),--report $(REPORT))
+
 .PHONY: crashpoints
 crashpoints: $(READY) ## crash at every point REPEATS=3 times; ONLY=C7,P3; REPORT=file
 	@exec $(BIN)/python -m tests.crashpoints $(if $(REPEATS),--repeats $(REPEATS)) \

@@ -53,6 +53,10 @@ a batch of its own would be a commit more for each burst."""
 MID_COMMIT_S: Final = 0.002
 """How long after a batch is sent a process dies that is to die in the middle of it."""
 
+ACKNOWLEDGED_S: Final = 2.5
+"""How long Kafka may take over a burst. An owner that cannot reach it must not keep its
+shards: another one may."""
+
 BURSTS_IN_FLIGHT: Final = 8
 """Bursts that Kafka has not yet acknowledged, before the next waits."""
 
@@ -183,10 +187,13 @@ class Engine:
             self._unacknowledged.append(asyncio.ensure_future(self._await_burst(sent, told)))
 
     async def _await_burst(self, sent: list[asyncio.Future[Any]], told: list[str | None]) -> None:
-        results = await asyncio.gather(*sent, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise KafkaUnavailable(f"not acknowledged: {result!r}") from result
+        done, silent = await asyncio.wait(sent, timeout=ACKNOWLEDGED_S)
+        if silent:
+            raise KafkaUnavailable(f"nothing was acknowledged for {ACKNOWLEDGED_S:g} s")
+        for one in done:
+            error = asyncio.CancelledError() if one.cancelled() else one.exception()
+            if error is not None:
+                raise KafkaUnavailable(f"not acknowledged: {error!r}") from error
         if any(told):
             failpoints.hit("C11")
         self._told.extend(gid for gid in told if gid is not None)

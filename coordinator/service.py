@@ -219,12 +219,7 @@ async def _tenure(process: _Process, store: int) -> None:
         )
         said = {"cluster": facts.name, "shards": facts.kept, "store": store}
         logger.info("coordinating", replica=process.replica, **said)
-        engine_stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(engine.run(engine_stop))
-            # Shards are given back by a running engine, so it stops last.
-            await ownership.run(process.stop)
-            engine_stop.set()
+        await ownership.run(process.stop)
 
 
 async def _trigger(process: _Process, stores: Iterator[str]) -> None:

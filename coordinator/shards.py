@@ -16,6 +16,7 @@ import structlog
 from coordinator.clock import LogClock
 from coordinator.engine import Engine
 from coordinator.log.store import Census, DecisionLog
+from wire.kafka import KafkaUnavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -69,6 +70,20 @@ class Ownership:
         self._look_again = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
+        """Run the engine, and own shards for it, until told to stop or anything fails."""
+        engine_stop = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._engine.run(engine_stop))
+                # Shards are given back by a running engine, so it stops last.
+                await self._own(stop)
+                engine_stop.set()
+        except* (KafkaUnavailable, EngineStalled):
+            # The log is there: so nobody need wait until the leases have expired.
+            await self._log.leave(self._replica)
+            raise
+
+    async def _own(self, stop: asyncio.Event) -> None:
         """Beat until told to stop, then give everything back."""
         while not stop.is_set():
             self._see_it_turn()

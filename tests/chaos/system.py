@@ -81,6 +81,11 @@ class Process:
         return self._child is not None and self._child.alive
 
     @property
+    def pid(self) -> int:
+        assert self._child is not None, f"{self.name} was never started"
+        return self._child.pid
+
+    @property
     def asleep(self) -> bool:
         """Whether it has been stopped, by whomever."""
         return self._child is not None and state_and_parent(self._child.pid)[0] == "T"

@@ -128,12 +128,8 @@ class Coordinator:
             shards=facts.shards,
             bell=self.bell,
         )
-        engine_stop = asyncio.Event()
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(engine.run(engine_stop))
-                await ownership.run(self.stop)
-                engine_stop.set()
+            await ownership.run(self.stop)
         finally:
             reader.forget()
 

@@ -29,6 +29,10 @@ class Standing:
         self.looks += 1
         return min(self.looks, self.left)
 
+    async def run(self, stop: asyncio.Event) -> None:
+        """Last until told to stop."""
+        await stop.wait()
+
     async def take(self, _: Any) -> None:
         """Obey."""
 
@@ -60,7 +64,7 @@ def short_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_engine_that_stands_still_ends_the_tenure() -> None:
     """Others take over, and this process begins anew."""
     engine = Standing(turns=5)
-    with pytest.raises(EngineStalled, match="has not turned"):
+    with pytest.RaisesGroup(pytest.RaisesExc(EngineStalled, match="has not turned")):
         await owner(engine).run(asyncio.Event())
     assert engine.looks > 10
 
