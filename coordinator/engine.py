@@ -43,7 +43,7 @@ TURN_LIMIT: Final = 128
 """Events a turn. More in one batch would save little, and let all transactions
 travel as one crowd, with coordinator and participants waiting in turn."""
 
-PATIENCE_MS: Final = 100
+PATIENCE_MS: Final = 50
 """How long an idle engine waits for messages before it looks up."""
 
 TOLD_MS: Final = 20
@@ -348,8 +348,9 @@ class Engine:
                 self._places(p.shard), (p.requests_offset, p.replies_offset), strict=True
             )
         }
-        ends = await self._reader.ends(wanted)
-        begins = await self._reader.beginnings(wanted)
+        ends, begins = await asyncio.gather(
+            self._reader.ends(wanted), self._reader.beginnings(wanted)
+        )
         lost = {p: at for p, at in wanted.items() if not begins[p] <= at <= ends[p]}
         for (topic, shard), offset in lost.items():
             held = f"{begins[topic, shard]} to {ends[topic, shard]}"

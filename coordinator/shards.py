@@ -20,10 +20,10 @@ from wire.kafka import KafkaUnavailable
 
 logger = structlog.get_logger(__name__)
 
-LEASE_US: Final = 3_000_000
+LEASE_US: Final = 2_500_000
 """How long a silent owner is left alone. Takeover takes this and one beat."""
 
-BEAT_S: Final = 0.7
+BEAT_S: Final = 0.5
 """Several beats a lease, so that one lost does not lose a shard."""
 
 

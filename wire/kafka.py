@@ -47,9 +47,15 @@ Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""
 
 REQUEST_TIMEOUT_MS: Final = 15_000
+FETCH_MS: Final = 50
+"""How long a fetch of chosen partitions waits for something to come. A broker answers one
+request of a connection after the other, so this is also what a new assignment waits for."""
+
 CLOSE_S: Final = 5.0
-QUIET_S: Final = 3.0
+QUIET_S: Final = 1.5
 """How long a reader may be quiet before it asks whether it should be."""
+ANSWER_S: Final = 2.0
+"""How long Kafka may take to say so. Whoever cannot reach it must not keep its shards."""
 
 POLL_MS: Final = 100
 POLL_LIMIT: Final = 500
@@ -219,16 +225,16 @@ class _Reader(_Client):
                 raise KafkaUnavailable("the reader makes no progress, though there is something")
 
     async def is_behind(self) -> bool:
-        """Tell whether there is something to read that has not come."""
+        """Tell whether there is something to read that has not come; or raise KafkaUnavailable."""
         places = [p for p in self._inner.assignment() if (p.topic, p.partition) not in self._left]
         if not places:
             return False
         try:
-            async with asyncio.timeout(2 * QUIET_S):
+            async with asyncio.timeout(ANSWER_S):
                 ends = await self._inner.end_offsets(places)
                 return any([ends[place] > await self._inner.position(place) for place in places])
-        except TimeoutError:
-            return True
+        except TimeoutError as error:
+            raise KafkaUnavailable(f"it has not answered for {ANSWER_S:g} s") from error
         except IllegalStateError:  # a rebalance came in between
             return False
         except KafkaError as error:
@@ -243,7 +249,7 @@ class ShardReader(_Reader):
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=FETCH_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
 
