@@ -24,12 +24,14 @@ from itertools import groupby
 from typing import Any, Final, Protocol, cast
 
 import structlog
+from msgspec.structs import asdict
 
 from coordinator.clock import Clock
 from coordinator.core import machine
 from coordinator.core.records import Begun
 from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
+from coordinator.marks import Marks
 from coordinator.turn import Known, Setting, Turn, recalled
 from coordinator.work import Outgoing, Trail, Work
 from wire import failpoints
@@ -82,6 +84,7 @@ class Engine:
         clock: Clock,
         watcher: Watcher,
         crowd: int = CROWD,
+        marks: Marks | None = None,
     ) -> None:
         self._setting = setting
         self._log = log
@@ -89,6 +92,9 @@ class Engine:
         self._reader = reader
         self._clock = clock
         self._watcher = watcher
+        self._marks = marks
+        """Without them, a log that has forgotten something is not noticed."""
+        self._counted: dict[int, Position] = {}
         self._holdings = Holdings(crowd)
         self._resumed: list[Live] = []
         self._assigned = True
@@ -161,6 +167,7 @@ class Engine:
         counted = await self._persist(work)
         _crash(work.crash_points_after)
         self.lose(work.positions.keys() - counted)
+        self._counted |= {shard: work.positions[shard] for shard in counted}
         await self._send(work.to_send(counted), work.crash_points_amid)
         self._watcher.watch([t for t in work.trails if t.live.shard in counted], self._now())
 
@@ -279,6 +286,16 @@ class Engine:
         """Own these shards no more; what was decided for them is persisted and sent."""
         await self._order(lambda: self._give(shards))
 
+    async def mark(self) -> None:
+        """Say how far the log has come, where it has since this was last said."""
+        if self._marks is None or not self._counted:
+            return
+        records = [self._marks.record(position) for position in self._counted.values()]
+        self._counted.clear()
+        sent = await self._producer.hand_over(records)
+        nothing_told: list[str | None] = [None] * len(sent)
+        self._unacknowledged.append(asyncio.ensure_future(self._await_burst(sent, nothing_told)))
+
     def lose(self, shards: Iterable[int]) -> None:
         """Forget shards that somebody else owns by now. Nothing is waited for."""
         if lost := sorted(self.shards.intersection(shards)):
@@ -307,6 +324,7 @@ class Engine:
     async def _take(self, positions: Sequence[Position]) -> frozenset[int]:
         self._holdings.drop([p.shard for p in positions])
         ends, lost = await self._ends(positions)
+        lost |= await self._forgotten(positions)
         positions = [p for p in positions if p.shard not in lost]
         for position in positions:
             _, replies = self._places(position.shard)
@@ -357,7 +375,18 @@ class Engine:
             logger.error("offset_lost", topic=topic, shard=shard, next=offset, held=held)
         return ends, frozenset(shard for _, shard in lost)
 
+    async def _forgotten(self, positions: Sequence[Position]) -> frozenset[int]:
+        """Find the shards whose log has lost what it had acknowledged. Nothing is done there."""
+        if self._marks is None:
+            return frozenset()
+        forgotten = await self._marks.forgotten(positions)
+        for position in positions:
+            if (mark := forgotten.get(position.shard)) is not None:
+                logger.error("log_has_forgotten", **position._asdict(), was=asdict(mark))
+        return frozenset(forgotten)
+
     async def _give(self, shards: Collection[int]) -> None:
+        await self.mark()
         await self._acknowledged(0)
         self._drop(shards)
         logger.info("shards_given", shards=sorted(shards))
@@ -367,6 +396,8 @@ class Engine:
         if not gone:
             return
         self._holdings.drop(gone)
+        for shard in gone:
+            self._counted.pop(shard, None)  # its next owner says more
         self._resumed = [live for live in self._resumed if live.gid in self._holdings.live]
         self._assigned = False
 

@@ -30,6 +30,7 @@ from coordinator.engine import Engine
 from coordinator.log.migrate import named
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
+from coordinator.marks import Marks
 from coordinator.presence import Presence, listen
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
@@ -184,6 +185,7 @@ async def _tenure(process: _Process, store: int) -> None:
         _log(config.log.stores[store]) as log,
         Producer(config.kafka.bootstrap) as producer,
         ShardReader(config.kafka.bootstrap) as reader,
+        ShardReader(config.kafka.bootstrap) as marks,
     ):
         facts = await log.facts()
         _check_log(config, facts, store)
@@ -208,6 +210,7 @@ async def _tenure(process: _Process, store: int) -> None:
             clock=clock,
             watcher=watcher,
             crowd=config.log.active,
+            marks=Marks(marks, process.topics, facts.generation),
         )
         ownership = Ownership(
             replica=process.replica,
@@ -266,14 +269,14 @@ def _check_log(config: Config, facts: ClusterFacts, store: int) -> None:
 
 async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> None:
     """Refuse topics whose partitions are not the shards."""
-    names = [topics.requests, topics.replies, topics.outcomes, topics.dead_letters]
+    names = [topics.requests, topics.replies, topics.outcomes, topics.marks, topics.dead_letters]
     if config.starts.absent_participants != "ignore":
         names.append(topics.heartbeats)
     counts = await partition_counts(config.kafka.bootstrap, names)
     for name in names:
         if counts.get(name, 0) == 0:
             raise NotReady(f"the topic {name} does not exist: run `twofold topics`")
-    for name in (topics.requests, topics.replies):
+    for name in (topics.requests, topics.replies, topics.marks):
         if counts[name] != facts.shards:
             raise NotReady(
                 f"{name} has {counts[name]} partitions and the log {facts.shards} shards:"

@@ -100,6 +100,7 @@ class Ownership:
             raise EngineStalled(f"the engine has not turned for {STALLED_S:g} s")
 
     async def _beat(self) -> None:
+        await self._engine.mark()
         census = await self._log.census(self._replica, LEASE_US)
         self._clock.set(census.now_us)
         self.census = census

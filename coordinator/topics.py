@@ -50,6 +50,7 @@ def own_topics(config: Config, shards: int) -> list[Plan]:
         Plan(names.requests, shards, exactly=True, config=week),
         Plan(names.replies, shards, exactly=True, config=week),
         Plan(names.outcomes, shards, exactly=False, config=week),
+        Plan(names.marks, shards, exactly=True, config={**ours, "cleanup.policy": "compact"}),
         Plan(names.dead_letters, 1, exactly=False, config=_kept(config, days=30)),
         Plan(names.heartbeats, 1, exactly=False, config={**ours, **SIGNS}),
     ]

@@ -40,6 +40,7 @@ from wire.messages import (
     Executed,
     Heartbeat,
     Inquired,
+    Mark,
     Order,
     Prepare,
     Result,
@@ -363,7 +364,7 @@ class Turn:
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
         trace = None
-        if root and not isinstance(message, Begin | Heartbeat):
+        if root and not isinstance(message, Begin | Heartbeat | Mark):
             trace = identity.child(root, message.gid, message)
         topics = self._setting.topics
         return seal(

@@ -33,6 +33,7 @@ from wire.messages import (
     Executed,
     Heartbeat,
     Inquired,
+    Mark,
     Order,
     Outcome,
     Prepare,
@@ -73,6 +74,7 @@ TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.inquired.v1": Inquired,
     "twofold.outcome.v1": Outcome,
     "twofold.heartbeat.v1": Heartbeat,
+    "twofold.mark.v1": Mark,
 }
 _NAMES: Final = {cls: name for name, cls in TYPES.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -122,8 +124,14 @@ def identity(message: AnyMessage) -> str:
             return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Outcome():
             return f"{message.gid}/{message.outcome}"
-        case Heartbeat():
-            return f"{subject(message)}/{message.beat}"
+        case Heartbeat() | Mark():
+            return f"{subject(message)}/{_count(message)}"
+
+
+def _count(message: Heartbeat | Mark) -> str:
+    if isinstance(message, Heartbeat):
+        return str(message.beat)
+    return f"{message.generation}/{message.requests}/{message.replies}"
 
 
 def subject(message: AnyMessage) -> str:
@@ -133,6 +141,8 @@ def subject(message: AnyMessage) -> str:
             return message.key
         case Heartbeat():
             return f"{message.participant}/{message.instance}"
+        case Mark():
+            return str(message.shard)
         case _:
             return message.gid
 

@@ -250,4 +250,19 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 
 Command: TypeAlias = Prepare | Commit | Rollback | Execute | Compensate
 Reply: TypeAlias = Voted | Settled | Executed | Compensated | Inquired
-AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome | Heartbeat
+
+
+class Mark(Message, frozen=True, kw_only=True):
+    """How far a shard's log has come: what it says is to be read next.
+
+    Whoever finds a log that says less has found one that was restored, or
+    has failed over, and has lost what it had acknowledged.
+    """
+
+    shard: int
+    generation: int
+    requests: int
+    replies: int
+
+
+AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome | Heartbeat | Mark

@@ -35,6 +35,11 @@ class Topics(NamedTuple):
         """Signs of life of participants. Kept for minutes; one partition is enough."""
         return f"{self.prefix}.heartbeats"
 
+    @property
+    def marks(self) -> str:
+        """How far each shard's log has come. Compacted; one partition a shard."""
+        return f"{self.prefix}.marks"
+
     @staticmethod
     def commands(participant: str) -> str:
         """What a participant is asked to do. Keyed by gid."""

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 
-from wire.envelope import Unreadable, unseal
-from wire.messages import Begin, Heartbeat, Outcome
+from wire.envelope import Unreadable, subject, unseal
+from wire.messages import Begin, Heartbeat, Mark, Outcome
 
 
 class Trace:
@@ -58,8 +58,8 @@ def _told(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> str:
         for name in ("branch", "step", "attempt", "vote", "end", "result", "undone")
         if hasattr(message, name)
     ]
-    if isinstance(message, Heartbeat):
-        return f"{kind} {message.participant} {message.instance}"
+    if isinstance(message, Heartbeat | Mark):
+        return f"{kind} {subject(message)}"
     if isinstance(message, Outcome):
         about = [message.key, message.outcome, message.reason]
     return " ".join([kind, short(message.gid), *about])

@@ -33,6 +33,9 @@ class Standing:
         """Last until told to stop."""
         await stop.wait()
 
+    async def mark(self) -> None:
+        """Say nothing."""
+
     async def take(self, _: Any) -> None:
         """Obey."""
 

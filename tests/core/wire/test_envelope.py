@@ -26,6 +26,7 @@ from wire.messages import (
     Executed,
     Heartbeat,
     Inquired,
+    Mark,
     Outcome,
     Prepare,
     Result,
@@ -263,6 +264,12 @@ DISTINCT: list[Any] = [
         for p in "pq"
         for i in "ij"
         for n in (1, 2)
+    ],
+    *[
+        Mark(shard=s, generation=g, requests=r, replies=1)
+        for s in (0, 1)
+        for g in (0, 1)
+        for r in (0, 1)
     ],
 ]
 
