@@ -19,13 +19,11 @@ SHELL: Final = (
         ENGINE,
         """        counted = await self._persist(work)
         _crash(work.crash_points_after)
-        self.lose(work.positions.keys() - counted)
-        await self._send(work.to_send(counted), work.crash_points_amid)
 """,
         """        await self._send(work.to_send(work.positions.keys()), work.crash_points_amid)
         counted = await self._persist(work)
         _crash(work.crash_points_after)
-        self.lose(work.positions.keys() - counted)
+        work.outgoing.clear()
 """,
         "decide, persist, send: a decision is heard that the log may never hold",
     ),
@@ -64,7 +62,7 @@ SHELL: Final = (
     Mutant(
         "takes an outcome for told that was not",
         ENGINE,
-        """                raise KafkaUnavailable(f"not acknowledged: {result!r}") from result
+        """                raise KafkaUnavailable(f"not acknowledged: {error!r}") from error
 """,
         "                continue\n",
         "a transaction ends though nobody heard of it",
