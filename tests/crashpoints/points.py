@@ -15,7 +15,8 @@ OFTEN: Final = frozenset({"C4", "C5", "C10", "P1", "P2", "P3", "P4", "P6", "P7",
 NOT_INJECTED: Final = {
     "C8": "a decision that the log's standby lacks when it takes over: there is one Postgres,"
     " and no standby",
-    "C18": "an operator's change, half made: no command of an operator changes the log",
+    "C18": "an operator's order, half carried out: it is a message like all others, and written"
+    " down with what it leads to, so C4 to C7 are its points as well",
     "P13": "an effect outside the participant's database, before it is noted: it is not"
     " promised, and the services here have none",
 }
