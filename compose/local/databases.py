@@ -41,6 +41,19 @@ def show(dsn: str, *settings: str) -> list[str]:
     return _run(lambda: _show(dsn, settings))
 
 
+def ask(dsn: str, sql: str) -> list[tuple[Any, ...]]:
+    """Run one statement, and return its rows."""
+    return _run(lambda: _ask(dsn, sql))
+
+
+async def _ask(dsn: str, sql: str) -> list[tuple[Any, ...]]:
+    connection = await _connect(dsn)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
+
+
 async def _create(dsn: str, names: Sequence[str]) -> None:
     connection = await _connect(dsn)
     try:
