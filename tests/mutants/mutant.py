@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
-TREE: Final = ("wire", "sagas", "coordinator", "participants", "compose", "audit", "tests")
+TREE: Final = (
+    "wire",
+    "sagas",
+    "coordinator",
+    "participants",
+    "compose",
+    "audit",
+    "tests",
+    "docs",
+)
 
 
 class Mutant(NamedTuple):

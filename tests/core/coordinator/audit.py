@@ -7,6 +7,7 @@ from coordinator.core.records import (
     AttemptFailed,
     Decided,
     Decision,
+    Ordered,
     Outcome,
     StepDone,
     UndoFailed,
@@ -17,7 +18,7 @@ from coordinator.core.two_phase import TwoPhase
 from sagas.model import Saga
 from tests.core.coordinator.builders import Story
 from tests.core.coordinator.simulated import World
-from wire.messages import Commit, Compensate, End, Execute, Rollback, Settled, Vote, Voted
+from wire.messages import Action, Commit, Compensate, End, Execute, Rollback, Settled, Vote, Voted
 from wire.messages import Outcome as OutcomeMessage
 
 GONE = (StepPhase.UNDONE, StepPhase.REFUSED, StepPhase.STANDING)
@@ -97,13 +98,20 @@ def _undo_in_order(story: Story, ask: Compensate) -> None:
     pivot, undo = definition.pivot, definition.steps[ask.step].undo
     done = {r.step for r in story.records if isinstance(r, StepDone)}
     assert undo is not None, "an undo that the definition does not have"
-    assert pivot is None or pivot.name not in done, "an undo past the pivot"
+    past_the_pivot = pivot is not None and pivot.name in done
+    assert not past_the_pivot or _sent_back(story), "an undo past the pivot"
     tried = ask.attempt - story.saga.steps[ask.step].spent
     assert tried <= undo.retry.attempts
     assert tried == 1 + _failures(story, UndoFailed, ask.step)
     asked = _asked(story)
     for above in _built_on(definition, ask.step):
         assert above not in asked or story.at(above) in GONE, f"{ask.step} before {above}"
+
+
+def _sent_back(story: Story) -> bool:
+    """Tell whether a person has ordered to go back: that may be past the pivot."""
+    orders = [record for record in story.records if isinstance(record, Ordered)]
+    return any(o.action is Action.COMPENSATE and not o.refused for o in orders)
 
 
 def _outcome_is_true(story: Story, state: SagaState) -> None:
