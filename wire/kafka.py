@@ -54,8 +54,10 @@ request of a connection after the other, so this is also what a new assignment w
 CLOSE_S: Final = 5.0
 QUIET_S: Final = 1.5
 """How long a reader may be quiet before it asks whether it should be."""
-ANSWER_S: Final = 2.0
-"""How long Kafka may take to say so. Whoever cannot reach it must not keep its shards."""
+ANSWER_S: Final = 6.0
+"""How long Kafka may take to say so."""
+OWNER_ANSWER_S: Final = 2.0
+"""The same, for whoever owns shards: who cannot reach Kafka must not keep them."""
 
 POLL_MS: Final = 100
 POLL_LIMIT: Final = 500
@@ -179,6 +181,7 @@ class _Reader(_Client):
     _quiet_since = 0.0
     _behind = False
     _left: frozenset[Place] = frozenset()
+    _answer_s = ANSWER_S
 
     def leave(self, places: Iterable[Place]) -> None:
         """Read no more of these partitions for now, and of all others again.
@@ -230,11 +233,11 @@ class _Reader(_Client):
         if not places:
             return False
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 ends = await self._inner.end_offsets(places)
                 return any([ends[place] > await self._inner.position(place) for place in places])
         except TimeoutError as error:
-            raise KafkaUnavailable(f"it has not answered for {ANSWER_S:g} s") from error
+            raise KafkaUnavailable(f"it has not answered for {self._answer_s:g} s") from error
         except IllegalStateError:  # a rebalance came in between
             return False
         except KafkaError as error:
@@ -243,6 +246,8 @@ class _Reader(_Client):
 
 class ShardReader(_Reader):
     """Reads chosen partitions from chosen offsets. Nobody's group, nobody's rebalance."""
+
+    _answer_s = OWNER_ANSWER_S
 
     def __init__(self, bootstrap: str) -> None:
         self._inner: Any = AIOKafkaConsumer(

@@ -412,10 +412,13 @@ async def test_while_the_database_is_away_nothing_is_answered_and_nothing_lost(
         await asker.ask(shop.name, execute(saga), Commit(gid=held, branch="b"))
         assert await asker.silence(seconds=1) == []
         postgres.restart()
-        replies = await asker.hear(2, seconds=30)
+        wanted = {
+            Settled(gid=held, branch="b", end=End.COMMITTED),
+            Executed(gid=saga, step="s", attempt=1, result=Result.DONE),
+        }
+        while wanted:  # what was answered before may be answered once more
+            wanted -= set(await asker.hear(1, seconds=30))
 
-    assert Settled(gid=held, branch="b", end=End.COMMITTED) in replies
-    assert Executed(gid=saga, step="s", attempt=1, result=Result.DONE) in replies
     assert await database.items() == {f"{saga}/s": 1, f"{held}/b": 1}
 
 
