@@ -63,9 +63,9 @@ chaos-controls: $(READY) ## see that the checker catches two broken builds
 	@exec $(BIN)/python -m tests.chaos --controls
 
 .PHONY: takeovers
-takeovers: $(READY) ## measure takeovers and handovers REPEATS=3 times each way; REPORT=file
+takeovers: $(READY) ## measure takeovers and handovers REPEATS=3 times each way; ONLY=killed,planned; REPORT=file
 	@exec $(BIN)/python -m tests.takeovers $(if $(REPEATS),--repeats $(REPEATS)) \
-		$(if $(ONLY),--only "$(ONLY)") $(if $(REPORT),--report $(REPORT))
+		$(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 .PHONY: crashpoints
 crashpoints: $(READY) ## crash at every point REPEATS=3 times; ONLY=C7,P3; REPORT=file

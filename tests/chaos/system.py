@@ -82,8 +82,8 @@ class Process:
 
     @property
     def pid(self) -> int:
-        assert self._child is not None, f"{self.name} was never started"
-        return self._child.pid
+        """Its process, as long as it has one."""
+        return self._child.pid if self._child is not None and self._child.alive else 0
 
     @property
     def asleep(self) -> bool:

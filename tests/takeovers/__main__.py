@@ -1,5 +1,5 @@
-"""`python -m tests.takeovers`."""
+"""The command: python -m tests.takeovers."""
 
 from tests.takeovers.command import main
 
-raise SystemExit(main())
+main()

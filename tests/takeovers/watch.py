@@ -1,90 +1,98 @@
-"""Reads how far each shard is, again and again."""
+"""Looks at the shards in the log, a hundred times a second, as an outsider."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncpg
 
-EVERY_S: Final = 0.005
-READ: Final = """
-    SELECT s.id, s.epoch, s.requests_offset + s.replies_offset AS progress, l.owner
-      FROM twofold.shard s LEFT JOIN twofold.lease l ON l.shard = s.id ORDER BY s.id
+from tests.takeovers.gaps import Seen
+
+EVERY_S: Final = 0.01
+SETTLED_S: Final = 60.0
+CALM_S: Final = 0.5
+"""For how long nothing must have changed hands, before it counts as settled."""
+
+SHARDS: Final = """
+    SELECT s.id, s.epoch, s.requests_offset, s.replies_offset, l.owner
+      FROM twofold.shard s LEFT JOIN twofold.lease l ON l.shard = s.id
 """
 
 
-class Moment(NamedTuple):
-    """A shard as it was at some time."""
-
-    at_s: float
-    epoch: int
-    progress: int
-    """Messages that count as read; it grows with all that is done."""
-    owner: str | None
+class NotSettled(Exception):
+    """The shards are not shared out as they should be, and should be by now."""
 
 
-@dataclass
 class Watch:
-    """For each shard, each moment at which it was other than before."""
+    """What was seen of each shard, and who owns it."""
 
-    dsn: str
-    moments: dict[int, list[Moment]] = field(default_factory=dict[int, list[Moment]])
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self.histories: dict[int, list[Seen]] = defaultdict(list)
+        self.owners: dict[int, str | None] = {}
 
     async def run(self) -> None:
-        """Read until cancelled."""
-        connection: Any = await asyncpg.connect(self.dsn)
+        """Look, until cancelled."""
+        connect: Any = asyncpg.connect  # asyncpg ships no types
+        connection = await connect(self._dsn)
         try:
+            look = await connection.prepare(SHARDS)
             while True:
-                for shard, *row in await connection.fetch(READ):
-                    self._note(shard, Moment(now_s(), *row))
+                self._note(await look.fetch(), time.monotonic())
                 await asyncio.sleep(EVERY_S)
         finally:
             connection.terminate()
 
-    def _note(self, shard: int, moment: Moment) -> None:
-        before = self.moments.setdefault(shard, [])
-        if not before or before[-1][1:] != moment[1:]:
-            before.append(moment)
+    def _note(self, rows: list[Any], now: float) -> None:
+        for shard, epoch, requests, replies, owner in rows:
+            self.owners[shard] = owner
+            seen = Seen(now, epoch, (requests, replies))
+            history = self.histories[shard]
+            if not history or history[-1][1:] != seen[1:]:
+                history.append(seen)
 
-    def owned(self, by: Callable[[str], bool]) -> dict[int, Moment]:
-        """Return the shards of one owner, as they are now."""
-        last = {shard: moments[-1] for shard, moments in self.moments.items()}
-        return {s: moment for s, moment in last.items() if moment.owner and by(moment.owner)}
+    def epoch(self, shard: int) -> int:
+        """Return the epoch that was seen last."""
+        return self.histories[shard][-1].epoch
 
-    def first_work_after(self, shard: int, epoch: int) -> Moment | None:
-        """Find when a shard first got on under a later epoch."""
-        claimed: Moment | None = None
-        for moment in self.moments[shard]:
-            if moment.epoch <= epoch:
-                continue
-            if claimed is None or moment.epoch != claimed.epoch:
-                claimed = moment
-            elif moment.progress > claimed.progress:
-                return moment
-        return None
+    def owned_by(self, pid: int) -> list[int]:
+        """Name the shards of a process. A replica's name is HOST-PID-RANDOM."""
+        return [s for s, owner in self.owners.items() if owner and _pid(owner) == pid]
 
-    def last_work_before(self, shard: int, epoch: int) -> Moment | None:
-        """Find when a shard last got on under this epoch or an earlier one."""
-        found, progress = None, -1
-        for moment in self.moments[shard]:
-            if moment.epoch <= epoch and moment.progress > progress:
-                found, progress = moment, moment.progress
-        return found
+    async def settled(self, pids: Callable[[], set[int]]) -> None:
+        """Wait until these processes, and no others, share all shards in equal parts.
 
-    def pauses_s(self) -> list[float]:
-        """Return how long shards ordinarily wait for more to do, within one epoch."""
-        found: list[float] = []
-        for moments in self.moments.values():
-            for one, other in pairwise(moments):
-                if one.epoch == other.epoch and one.progress != other.progress:
-                    found.append(other.at_s - one.at_s)
-        return found
+        Raises:
+            NotSettled: they have not come to it.
+
+        """
+        deadline = time.monotonic() + SETTLED_S
+        since: float | None = None
+        while since is None or time.monotonic() - since < CALM_S:
+            if time.monotonic() > deadline:
+                raise NotSettled(f"{self.owners} among {pids()}")
+            await asyncio.sleep(0.05)
+            parts = Counter(_pid(owner) if owner else 0 for owner in self.owners.values())
+            fair = set(parts) == pids() and max(parts.values()) - min(parts.values()) <= 1
+            since = (since or time.monotonic()) if fair and self._all_work() else None
+
+    def _all_work(self) -> bool:
+        """Tell whether every shard has been written for under the epoch that it has now."""
+        return all(
+            len(h) > 1 and h[-1].epoch == h[-2].epoch and h[-1].offsets != h[-2].offsets
+            for h in self.histories.values()
+        )
+
+    def forget(self, before: float) -> None:
+        """Drop what was seen before a time, but for the last of it."""
+        for shard, history in self.histories.items():
+            keep = max((n for n, seen in enumerate(history) if seen.at < before), default=0)
+            self.histories[shard] = history[keep:]
 
 
-def now_s() -> float:
-    """Tell the time, of the loop."""
-    return asyncio.get_running_loop().time()
+def _pid(owner: str) -> int:
+    return int(owner.rsplit("-", 2)[1])

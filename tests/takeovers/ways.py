@@ -1,144 +1,129 @@
-"""The ways in which a shard loses its owner, and how long it then stands still."""
+"""How an owner comes to lose its shards: it dies, sleeps, is cut off, or leaves."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from tests.chaos.system import Process, System
-from tests.takeovers.watch import Moment, Watch, now_s
+import asyncpg
 
-STILL_S: Final = 60.0
-"""After so long it is not slow, it is stuck."""
-SETTLED_S: Final = 1.5
+from coordinator.log.postgres import DURABLE
+from tests.chaos.system import Link, Process, System
+from tests.takeovers.watch import Watch
+
+LATE_S: Final = 6.0
+"""Twice a lease: what is written before it ends arrives when somebody else has the shard."""
+
+HOLD: Final = "SELECT FROM twofold.shard WHERE id = ANY($1::int[]) ORDER BY id FOR NO KEY UPDATE"
+
+
+class Scene(NamedTuple):
+    """Who is to lose its shards, and where."""
+
+    system: System
+    watch: Watch
+    victim: Process
+    shards: Sequence[int]
 
 
 class Way(NamedTuple):
-    """How an owner is lost, until when it is so, and what is promised."""
+    """A harm that lasts as long as its context does."""
 
     name: str
-    harm: Callable[[System, Process], AbstractAsyncContextManager[None]]
-    victim: Callable[[System, int], Process]
-    bound_s: float
-    planned: bool = False
-
-
-@dataclass
-class Row:
-    """What came of one way."""
-
-    way: Way
-    repeats: int = 0
-    gaps_s: list[float] = field(default_factory=list[float])
-
-
-def _any(system: System, n: int) -> Process:
-    return system.coordinators[n % len(system.coordinators)]
-
-
-def _proxied(system: System, _: int) -> Process:
-    return next(process for process in system.coordinators if process.proxied)
+    said: str
+    harm: Callable[[Scene], AbstractAsyncContextManager[None]]
+    proxied: bool = False
+    """Whether it must be somebody who reaches Kafka through the proxy."""
 
 
 @asynccontextmanager
-async def killed(_: System, process: Process) -> AsyncGenerator[None]:
-    await process.kill()
+async def _killed(scene: Scene) -> AsyncGenerator[None]:
+    await scene.victim.kill()
     yield
-    await process.start()
+    await scene.victim.start()
 
 
 @asynccontextmanager
-async def paused(_: System, process: Process) -> AsyncGenerator[None]:
-    process.pause()
-    yield
-    process.resume()
+async def _asleep(scene: Scene) -> AsyncGenerator[None]:
+    scene.victim.pause()
+    try:
+        yield
+    finally:
+        scene.victim.resume()
 
 
 @asynccontextmanager
-async def cut_off_from_log(_: System, process: Process) -> AsyncGenerator[None]:
-    proxy = process.database.proxy
-    proxy.drop()
-    yield
-    proxy.reset()
-    proxy.heal()
+async def _asleep_in_a_transaction(scene: Scene) -> AsyncGenerator[None]:
+    """Leave a session of the owner's kind in the middle of a transaction that locks its shards.
 
-
-@asynccontextmanager
-async def cut_off_from_kafka(system: System, _: Process) -> AsyncGenerator[None]:
-    proxy = system.kafka_link.proxy
-    proxy.drop()
-    yield
-    proxy.reset()
-    proxy.heal()
-
-
-@asynccontextmanager
-async def asked_to_stop(_: System, process: Process) -> AsyncGenerator[None]:
-    await process.stop()
-    yield
-    await process.start()
-
-
-WAYS: Final = (
-    Way("killed (SIGKILL)", killed, _any, 5.0),
-    Way("paused (SIGSTOP)", paused, _any, 5.0),
-    Way("cut off from the log", cut_off_from_log, _any, 5.0),
-    Way("cut off from Kafka", cut_off_from_kafka, _proxied, 5.0),
-    Way("asked to stop (SIGTERM)", asked_to_stop, _any, 0.25, planned=True),
-)
-ADDED: Final = Way("another one starts", asked_to_stop, _any, 0.25, planned=True)
-
-
-async def measure(
-    system: System, watch: Watch, way: Way, n: int
-) -> tuple[list[float], list[float]]:
-    """Take an owner's shards from it, and give it the chance to own some again.
-
-    Returns how long each shard stood still: when its owner was lost, and, where
-    that is a handover too, when shards were handed back to it.
+    Nothing of a coordinator spans two statements, so none can be caught there.
     """
-    await settled(system, watch)
-    process = way.victim(system, n)
-    mine = watch.owned(lambda owner: f"-{process.pid}-" in owner)
-    began = now_s()
-    async with way.harm(system, process):
-        lost = await _gaps(watch, mine, None if way.planned else began)
-    before = {shard: moments[-1] for shard, moments in watch.moments.items()}
-    await settled(system, watch)
-    moved = {s: m for s, m in before.items() if watch.moments[s][-1].epoch > m.epoch}
-    return lost, await _gaps(watch, moved, None)
+    connect: Any = asyncpg.connect  # asyncpg ships no types
+    dsn = scene.system.log.dsn("twofold")
+    connection = await connect(dsn, server_settings=DURABLE)
+    try:
+        await connection.execute("BEGIN")
+        await connection.fetch(HOLD, list(scene.shards))
+        async with _asleep(scene):
+            yield
+    finally:
+        connection.terminate()
 
 
-async def _gaps(watch: Watch, shards: dict[int, Moment], since_s: float | None) -> list[float]:
-    """Wait until all of these get on, and tell for how long each did not."""
-    deadline = now_s() + STILL_S
-    found: list[float] = []
-    for shard, moment in shards.items():
-        while (works := watch.first_work_after(shard, moment.epoch)) is None:
-            if now_s() > deadline:
-                raise TimeoutError(f"shard {shard} stands still for {STILL_S:g} s")
-            await asyncio.sleep(0.02)
-        last = watch.last_work_before(shard, works.epoch - 1)
-        assert last is not None
-        found.append(works.at_s - (since_s if since_s is not None else last.at_s))
-    return found
+@asynccontextmanager
+async def _refused(link: Link) -> AsyncGenerator[None]:
+    link.proxy.refuse()
+    link.proxy.reset()
+    try:
+        yield
+    finally:
+        link.proxy.heal()
 
 
-async def settled(system: System, watch: Watch) -> None:
-    """Wait until every coordinator has its share, and for a while nothing has moved."""
-    deadline, since = now_s() + STILL_S, now_s()
-    before: dict[int, int] = {}
-    while now_s() - since < SETTLED_S:
-        if now_s() > deadline:
-            raise TimeoutError("the shards do not come to rest")
-        owned = [
-            len(watch.owned(lambda owner, pid=process.pid: f"-{pid}-" in owner))
-            for process in system.coordinators
-        ]
-        epochs = {shard: moments[-1].epoch for shard, moments in watch.moments.items()}
-        if not all(owned) or epochs != before:
-            since, before = now_s(), epochs
-        await asyncio.sleep(0.05)
+@asynccontextmanager
+async def _swallowed(link: Link) -> AsyncGenerator[None]:
+    """Lose all bytes, both ways. What TCP would repeat is gone, so connections break at the end."""
+    link.proxy.drop()
+    try:
+        yield
+    finally:
+        link.proxy.reset()
+        link.proxy.heal()
+
+
+@asynccontextmanager
+async def _late(link: Link) -> AsyncGenerator[None]:
+    link.proxy.delay(LATE_S)
+    try:
+        yield
+    finally:
+        link.proxy.heal()
+
+
+Harm: TypeAlias = Callable[[Scene], AbstractAsyncContextManager[None]]
+Trouble: TypeAlias = Callable[[Link], AbstractAsyncContextManager[None]]
+
+
+def _to_the_log(trouble: Trouble) -> Harm:
+    return lambda scene: trouble(scene.victim.database)
+
+
+def _to_kafka(trouble: Trouble) -> Harm:
+    return lambda scene: trouble(scene.system.kafka_link)
+
+
+UNPLANNED: Final = (
+    Way("killed", "SIGKILL", _killed),
+    Way("asleep", "SIGSTOP, and SIGCONT after the takeover", _asleep),
+    Way(
+        "asleep-in-transaction",
+        "the same, while an open transaction locks its shards",
+        _asleep_in_a_transaction,
+    ),
+    Way("log-refused", "its connections to the log break", _to_the_log(_refused)),
+    Way("log-silent", "nothing passes to or from the log", _to_the_log(_swallowed)),
+    Way("log-late", f"what it says to the log arrives {LATE_S:g} s late", _to_the_log(_late)),
+    Way("kafka-refused", "its connections to Kafka break", _to_kafka(_refused), proxied=True),
+    Way("kafka-silent", "nothing passes to or from Kafka", _to_kafka(_swallowed), proxied=True),
+)
