@@ -29,6 +29,7 @@ from msgspec.structs import asdict
 from coordinator.clock import Clock
 from coordinator.core import machine
 from coordinator.core.records import Begun
+from coordinator.definitions import participants
 from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
 from coordinator.marks import Marks
@@ -114,6 +115,20 @@ class Engine:
     def active(self) -> int:
         """How many transactions it has in memory."""
         return len(self._holdings.live)
+
+    async def warm_up(self) -> None:
+        """Learn beforehand what a shard that is taken would have to wait for.
+
+        Raises:
+            LogUnavailable: the log is gone.
+            KafkaUnavailable: Kafka is.
+
+        """
+        definitions, topics = self._setting.definitions, self._setting.topics
+        await definitions.refresh(self._log)
+        called = {name for one in definitions.all_newest() for name in participants(one)}
+        await self._producer.learn([topics.outcomes, *map(topics.commands, called)])
+        await self._reader.ends([(topics.requests, 0), (topics.replies, 0)])
 
     # ── the loop ─────────────────────────────────────────────────────────────
 
@@ -240,7 +255,7 @@ class Engine:
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
 
     def _patience_ms(self) -> int:
-        if self._resumed:
+        if self._resumed or self._orders:
             return 1
         longest = TOLD_MS if self._told else PATIENCE_MS
         next_us = self._holdings.next_timer_us()

@@ -220,6 +220,7 @@ async def _tenure(process: _Process, store: int) -> None:
             shards=facts.kept,
             bell=bell,
         )
+        await engine.warm_up()
         said = {"cluster": facts.name, "shards": facts.kept, "store": store}
         logger.info("coordinating", replica=process.replica, **said)
         await ownership.run(process.stop)

@@ -123,6 +123,9 @@ class Ownership:
 
     async def _take(self, shards: Sequence[int]) -> None:
         positions = await self._log.claim(self._replica, shards, LEASE_US)
+        if len(positions) < len(shards):
+            # Another one was faster, and wanted fewer: what is left is free now.
+            self._bell.set()
         if not positions:
             return
         unreadable: frozenset[int] = await self._obeyed(self._engine.take(positions))

@@ -137,6 +137,13 @@ class Producer(_Client):
             partitioner=cast("Any", partition_of),
         )
 
+    async def learn(self, topics: Iterable[str]) -> None:
+        """Find out where these topics are now, and not when there is something to send."""
+        try:
+            await asyncio.gather(*(self._inner.partitions_for(topic) for topic in topics))
+        except KafkaError as error:
+            raise KafkaUnavailable(str(error)) from error
+
     async def hand_over(self, records: Sequence[Record]) -> list[asyncio.Future[Any]]:
         """Queue records for sending, in order; the futures end with their acknowledgement.
 
@@ -182,6 +189,17 @@ class _Reader(_Client):
     _behind = False
     _left: frozenset[Place] = frozenset()
     _answer_s = ANSWER_S
+
+    async def stop(self) -> None:
+        """Close, in bounded time and without complaint.
+
+        A fetcher of aiokafka that is told to end while it lets go of its
+        partitions does not notice. Closing makes it let go, so it is told before.
+        """
+        fetcher = self._inner._fetcher  # noqa: SLF001  # there is no other way
+        if fetcher is not None:
+            fetcher._fetch_task.cancel()  # noqa: SLF001
+        await super().stop()
 
     def leave(self, places: Iterable[Place]) -> None:
         """Read no more of these partitions for now, and of all others again.
