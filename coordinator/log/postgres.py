@@ -217,7 +217,7 @@ class PostgresLog:
                 max_size=6,
                 timeout=10,
                 target_session_attrs="read-write",
-                init=_notice_silence,
+                init=_OneServer().check,
                 reset=_leave_as_it_is,
                 server_settings={**SESSION, **DURABLE},
             )
@@ -346,7 +346,29 @@ async def _leave_as_it_is(_: Any) -> None:
     """No statement here changes its session, so none pays a round trip to mend it."""
 
 
-async def _notice_silence(connection: Any) -> None:
+class _OneServer:
+    """Lets all connections of a log lead to one server, and to one life of it.
+
+    One that was restarted may have been restored, and one that has taken its
+    place may lack the end: whoever goes on as if nothing had happened writes
+    what he knows over what is missing. So his tenure ends, and the next one
+    compares the log with its marks.
+    """
+
+    def __init__(self) -> None:
+        self._started: datetime | None = None
+
+    async def check(self, connection: Any) -> None:
+        """Look at a connection that was just made. Raises ConnectionError."""
+        _notice_silence(connection)
+        started = await connection.fetchval("SELECT pg_postmaster_start_time()")
+        if self._started is None:
+            self._started = started
+        elif started != self._started:
+            raise ConnectionError("the server was restarted, or is another one")
+
+
+def _notice_silence(connection: Any) -> None:
     """Let the kernel find out that the server's machine is gone: a batch has no timeout."""
     sock = connection._transport.get_extra_info("socket")  # noqa: SLF001  # there is no other way
     if sock.family == socket.AF_UNIX:
