@@ -79,6 +79,7 @@ async def test_topics_are_created_once_and_then_checked(ready: Shell) -> None:
         "commands.outcomes",
         "commands.dead-letters",
         "commands.heartbeats",
+        "commands.marks",
         "clerk.commands",
     }
     assert all(line["ok"] for line in report)
@@ -93,7 +94,7 @@ async def test_topics_that_are_wrong_are_listed(ready: Shell, kafka: Kafka) -> N
 
     assert done.code == 1
     assert "wrong: 3 partitions, and the log has 2 shards" in done.out
-    assert done.out.count("missing") == 4
+    assert done.out.count("missing") == 5
 
 
 async def test_a_start_that_nobody_takes_says_so(ready: Shell) -> None:
