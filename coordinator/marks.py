@@ -18,27 +18,32 @@ from wire.messages import Mark
 from wire.topics import Topics
 
 
+def mark_record(position: Position, topics: Topics, generation: int) -> Record:
+    """Write a mark."""
+    mark = Mark(
+        shard=position.shard,
+        generation=generation,
+        requests=position.requests_offset,
+        replies=position.replies_offset,
+    )
+    return seal(
+        Envelope(mark),
+        topic=topics.marks,
+        source="/twofold/marks",
+        key=str(position.shard),
+        partition=position.shard,
+    )
+
+
 class Marks:
     """The topic of marks, for one generation of the log."""
 
     def __init__(self, reader: ShardReader, topics: Topics, generation: int) -> None:
-        self._reader, self._topic, self._generation = reader, topics.marks, generation
+        self._reader, self._topics, self._generation = reader, topics, generation
 
     def record(self, position: Position) -> Record:
         """Write what a shard's log says, to be sent once that is durable."""
-        mark = Mark(
-            shard=position.shard,
-            generation=self._generation,
-            requests=position.requests_offset,
-            replies=position.replies_offset,
-        )
-        return seal(
-            Envelope(mark),
-            topic=self._topic,
-            source="/twofold/coordinator",
-            key=str(position.shard),
-            partition=position.shard,
-        )
+        return mark_record(position, self._topics, self._generation)
 
     async def forgotten(self, positions: Iterable[Position]) -> Mapping[int, Mark]:
         """Find the shards whose logs say less than was said before, with what was said.
@@ -62,7 +67,8 @@ class Marks:
 
     async def _last(self, shards: Iterable[int]) -> dict[int, Mark]:
         """Read the last mark of each shard. Compaction keeps it."""
-        ends = await self._reader.ends([(self._topic, shard) for shard in shards])
+        topic = self._topics.marks
+        ends = await self._reader.ends([(topic, shard) for shard in shards])
         begins: dict[Place, int] = {place: max(0, end - 1) for place, end in ends.items()}
         last: dict[int, Mark] = {}
         for record in await self._reader.read(begins, ends):

@@ -17,9 +17,12 @@ from coordinator.cli import reach
 from coordinator.cli.output import Output, as_json, as_table, note
 from coordinator.config import Config
 from coordinator.log.ask import ask
-from wire.kafka import Place, ShardReader
+from coordinator.log.store import Position
+from coordinator.marks import mark_record
+from wire.kafka import Place, Producer, ShardReader
 from wire.topics import Topics
 
+GENERATION: Final = "SELECT generation FROM twofold.cluster"
 READ: Final = "SELECT id, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
 
 # The next epoch, so that whoever owns the shard all the same writes no more.
@@ -62,6 +65,9 @@ async def offsets(
         lost = [one for one in found if one.lost]
         actor = actor or f"{getpass.getuser()}@{socket.gethostname()}"
         given_up = lost if reset else []
+        if given_up:
+            with reach.kafka(config):
+                await _mark(config, logs, found)
         moved = {one.place for one in given_up if await _move(logs[one.log], one, actor, reason)}
     _print(found, moved, output)
     left = len(lost) - len(moved)
@@ -90,6 +96,27 @@ async def _look(config: Config, logs: Sequence[Any]) -> list[Next]:
         Next(log, column, place, offset, firsts[place], ends[place])
         for log, column, place, offset in wanted
     ]
+
+
+async def _mark(config: Config, logs: Sequence[Any], found: Sequence[Next]) -> None:
+    """Say beforehand where the shards will go on, so that nobody takes it for a loss of the log.
+
+    What is said and not done does no harm: whoever owns the shard says more.
+    """
+    at = {(one.place[1], one.column): one.first if one.lost else one.offset for one in found}
+    stores = {one.place[1]: one.log for one in found if one.lost}
+    generations = [(await ask(log, GENERATION))[0][0] for log in logs]
+    async with Producer(config.kafka.bootstrap) as producer:
+        await producer.burst(
+            [
+                mark_record(
+                    Position(shard, 0, at[shard, "requests_offset"], at[shard, "replies_offset"]),
+                    Topics(config.kafka.prefix),
+                    generations[store],
+                )
+                for shard, store in stores.items()
+            ]
+        )
 
 
 async def _move(connection: Any, lost: Next, actor: str, reason: str) -> bool:
