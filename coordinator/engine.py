@@ -403,6 +403,12 @@ class Engine:
     async def _give(self, shards: Collection[int]) -> None:
         await self.mark()
         await self._acknowledged(0)
+        if self._told:
+            # Noted before they go, or whoever comes next tells it all once more.
+            work = self._decide([], Known())
+            if work.positions:
+                await self._persist_then_send(work)
+                await self._acknowledged(0)
         self._drop(shards)
         logger.info("shards_given", shards=sorted(shards))
 

@@ -41,7 +41,7 @@ class Victims:
         return self._ended["place-order", outcome].pop()
 
 
-async def publish(company: Company) -> Victims:
+async def publish(company: Company, books: Books) -> Victims:
     """Let some of each kind end in each way, and then stop everything."""
     await start_all(company)
     orders = [order("victim", n) for n in range(20)]
@@ -50,12 +50,21 @@ async def publish(company: Company) -> Victims:
     places = await company.orders.publish(company.client, orders)
     places += await company.transfers.publish(company.client, transfers)
     assert await company.client.hear(places, seconds=60) == []
+    await all_have_ended(books)
     await asyncio.to_thread(company.cluster.stop)
     ended: dict[tuple[str, str], list[str]] = {}
     for place in places:
         outcome = company.client.outcomes[place]
         ended.setdefault((place[0], outcome.outcome), []).append(outcome.gid)
     return Victims(ended)
+
+
+async def all_have_ended(books: Books) -> None:
+    """Wait for the last phase two: an outcome is told before the branches have heard it."""
+    deadline = time.monotonic() + 60
+    while await books.log("SELECT FROM twofold.transaction WHERE status <> 'ended'"):
+        assert time.monotonic() < deadline, "they do not end"
+        await asyncio.sleep(0.1)
 
 
 UNDECIDED = """
@@ -200,7 +209,7 @@ async def test_what_was_planted_is_found_and_no_more(
     company: Company, auditor: Auditor, books: Books
 ) -> None:
     """Every kind, among transactions of which nothing is wrong."""
-    victims = await publish(company)
+    victims = await publish(company, books)
     before = await auditor.run("audit", "--grace", "1s", "-o", "json")
     assert (before.code, before.found) == (0, set()), before
     wanted: Wanted = set()
