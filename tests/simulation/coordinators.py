@@ -13,6 +13,7 @@ from typing import Final
 from coordinator.clock import LogClock
 from coordinator.definitions import Definitions
 from coordinator.engine import Engine
+from coordinator.holdings import CROWD
 from coordinator.log.store import DecisionLog, LogUnavailable
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.turn import Setting
@@ -27,6 +28,9 @@ from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable
 
 PAUSE_S: Final = 0.2
+
+CROWDS: Final = (1, 2, CROWD)
+"""How many transactions of a shard may be active before no more are begun there."""
 
 
 class SimClock(LogClock):
@@ -119,6 +123,7 @@ class Coordinator:
             reader=reader,
             clock=clock,
             watcher=NobodyWatches(),
+            crowd=chance.choice(CROWDS),
         )
         ownership = Ownership(
             replica=process.name,

@@ -169,6 +169,10 @@ class SimReader(ShardReader):
         for place in offsets:
             self._broker.readers[place].append(self)
 
+    def leave(self, places: Iterable[Place]) -> None:
+        """Read no more of these partitions for now, and of all others again."""
+        self._left = frozenset(places)
+
     def forget(self) -> None:
         """Read nothing any more."""
         for place in self._next:
@@ -189,7 +193,7 @@ class SimReader(ShardReader):
         return found
 
     def _take(self, limit: int) -> list[Received]:
-        places = list(self._next)
+        places = [place for place in self._next if place not in self._left]
         if len(places) > 1 and self._faults.strikes(Fault.READ_SHUFFLED):
             self._chance.shuffle(places)
             limit = min(limit, self._chance.randint(1, 4))

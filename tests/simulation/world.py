@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,7 +28,7 @@ from tests.simulation.participants import Worker
 from tests.simulation.process import Process
 from tests.simulation.programme import Starting
 from tests.simulation.trace import Trace
-from wire.envelope import Envelope, seal, unseal
+from wire.envelope import Envelope, Unreadable, seal, unseal
 from wire.gids import shard_of_start
 from wire.kafka import Received
 from wire.messages import Begin, Outcome
@@ -92,6 +93,7 @@ class World:
         self.broker.on_append.append(self._hear)
         self.databases = {f"p{n}": Database(f"p{n}", self.check) for n in range(count)}
         self.check.databases = self.databases
+        self.inputs: defaultdict[str, set[str]] = defaultdict(set)
         self.coordinators: list[Coordinator] = []
         self.workers: dict[str, list[Process]] = {name: [] for name in self.databases}
         self._lives = 0
@@ -166,6 +168,11 @@ class World:
             outcome = unseal(received.headers, received.value).message
             assert isinstance(outcome, Outcome)
             self.check.outcomes[outcome.key].add(outcome.outcome)
+        elif received.topic == self.topics.requests:
+            with suppress(Unreadable):
+                begin = unseal(received.headers, received.value).message
+                assert isinstance(begin, Begin)
+                self.inputs[begin.key].add(str(begin.input))
 
     def begin(self, start: Starting) -> None:
         """Send a start."""
@@ -222,6 +229,7 @@ class World:
                     self.broker.again(received)
         await self._until(self._is_read, "everything is read")
         await self._until(self._is_over, "everything ends in time")
+        await self._until(self._is_refused, "another input is refused")
         after = ending.what_stands(self.check)
         self.check.insist(before == after, "what is over stays so", f"{before} {after}")
 
@@ -247,6 +255,11 @@ class World:
             if read < len(log):
                 return False
         return True
+
+    def _is_refused(self) -> bool:
+        """Tell whether all who started anew with another input know that it is another."""
+        changed = (key for key, inputs in self.inputs.items() if len(inputs) > 1)
+        return all("REFUSED" in self.check.outcomes[key] for key in changed)
 
     def _is_over(self) -> bool:
         return ending.is_over(self.check, self.log, self.programme.starts)
