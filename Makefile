@@ -42,8 +42,8 @@ simulate: $(READY) ## simulate SEEDS=10000 runs in virtual time, from seed FROM=
 	@$(BIN)/python -m tests.simulation $(or $(SEEDS),10000) --from $(or $(FROM),0)
 
 .PHONY: mutants
-mutants: $(READY) ## plant bugs; see that search or simulation finds each in SEEDS=10000
-	@$(BIN)/python -m tests.mutants --seeds $(or $(SEEDS),10000) $(if $(REPORT),--report $(REPORT))
+mutants: $(READY) ## plant bugs; see that search, simulation or a test finds each; REPORT=file
+	@exec $(BIN)/python -m tests.mutants $(if $(SEEDS),--seeds $(SEEDS)) $(if $(REPORT),--report $(REPORT))
 
 .PHONY: bench
 bench: $(READY) ## measure what coordination costs, beside floors of the same run (a quarter of an hour)
