@@ -181,7 +181,7 @@ def _write(path: Path, lines: Sequence[str], seeds: int, took_s: float) -> None:
         "",
         "Bugs planted on purpose, one at a time, in a copy of the source: does anybody notice?",
         "Asked are first `make search`, where it runs the code in question, then `make simulate`,",
-        "then the tests of the package that need no server. Each is stopped at what it finds first.",
+        "then the tests of its package that need no server. The first to find it ends the search.",
         "",
         f"- command: `make mutants SEEDS={seeds} REPORT={path}`, in {took_s / 60:.0f} minutes",
         f"- commit: {commit()}, {day()}",

@@ -58,6 +58,55 @@ CORES: Final = (
         "    return step\n",
         "each order is in the log, refused ones included",
     ),
+    Mutant(
+        "skips a step, and the rest with it",
+        ORDERS,
+        "    return close_if_done(move.remember(done, now_us), now_us)\n",
+        "    return close_if_done(move.remember(done, now_us), now_us).remember(\n"
+        "        Closed(outcome=Outcome.COMMITTED), now_us\n    )\n",
+        "a person speaks of one step, and all others count as done",
+    ),
+    Mutant(
+        "skips an undo, and the rest with it",
+        ORDERS,
+        "        return compensation.close_if_undone(move.remember(undone, now_us), now_us)\n",
+        "        return move.remember(undone, now_us).remember(\n"
+        "            Closed(outcome=Outcome.COMPENSATED), now_us\n        )\n",
+        "compensated, and an effect still stands",
+    ),
+    Mutant(
+        "carries out what it refuses",
+        SAGA_STATE,
+        "        if order.refused:\n",
+        "        if order.refused and self.before is None:\n",
+        "an order that was refused changes something after all",
+    ),
+    Mutant(
+        "turns back without a record",
+        ORDERS,
+        "    move = move.remember(CompensationBegan(reason=_said(order)), now_us)\n",
+        "    back = move.state.evolve(CompensationBegan(reason=_said(order)), now_us)\n"
+        "    move = Transition(back, move.records)\n",
+        "the log is the truth: the next owner goes forward again",
+    ),
+    Mutant(
+        "keeps the old deadline after a retry",
+        SAGA_STATE,
+        "tell_at_us=0, clock_us=at_us)\n        return state.anew",
+        "tell_at_us=0)\n        return state.anew",
+        "what a person asks for again is over as soon as it begins",
+    ),
+    Mutant(
+        "aborts by hand what is decided",
+        ORDERS,
+        """    if txn.decided is not None:
+        refused = f"it is decided: {txn.decided.decision}"
+""",
+        """    if txn.decided is not None and txn.decided.decision is Decision.ABORT:
+        refused = f"it is decided: {txn.decided.decision}"
+""",
+        "decided twice",
+    ),
     # ── two-phase commit ─────────────────────────────────────────────────────
     Mutant(
         "takes silence for a yes",

@@ -10,6 +10,7 @@ BRANCH: Final = "participants/branch.py"
 STEP: Final = "participants/step.py"
 BARRIER: Final = "participants/barrier.py"
 POSTGRES: Final = "participants/postgres.py"
+WATERMARK: Final = "participants/watermark.py"
 
 PARTICIPANTS: Final = (
     # ── branches ─────────────────────────────────────────────────────────────
@@ -149,5 +150,13 @@ PARTICIPANTS: Final = (
         "    await ledger.write()\n",
         "",
         "the mark and the effect part: a refusal is remembered as done",
+    ),
+    # ── the session ──────────────────────────────────────────────────────────
+    Mutant(
+        "moves past what is unfinished",
+        WATERMARK,
+        "            offset = min(self._open.get(place, ()), default=following)\n",
+        "            offset = following\n",
+        "a command is read, its process dies, and nobody reads it again",
     ),
 )

@@ -131,6 +131,20 @@ SHELL: Final = (
         "        if summary == live.summary or not summary.active:\n",
         "the row stays open, so every takeover begins with all that ever was",
     ),
+    Mutant(
+        "obeys the same order twice",
+        TURN,
+        "            live.orders.add(order.id)\n",
+        "",
+        "a person orders once, and a message comes twice",
+    ),
+    Mutant(
+        "forgets at a takeover what was ordered",
+        TURN,
+        "        orders=ordered,\n",
+        "        orders=ordered - ordered,\n",
+        "a person orders once, and the next owner obeys again",
+    ),
     # ── memory and timers ────────────────────────────────────────────────────
     Mutant(
         "keeps the first timer only",
@@ -159,6 +173,32 @@ SHELL: Final = (
         "        return self.replies_offset >= self.replies_target\n",
         "        return self.replies_offset >= 0\n",
         "a timer fires though the answer is there already",
+    ),
+    # ── back-pressure ────────────────────────────────────────────────────────
+    Mutant(
+        "is never crowded",
+        HOLDINGS,
+        "if len(shard.gids) >= self._crowd]",
+        "if len(shard.gids) < 0]",
+        "more is begun than one process can hold",
+    ),
+    Mutant(
+        "leaves the answers of a crowded shard as well",
+        ENGINE,
+        "        self._reader.leave((requests, shard) for shard in self._holdings.crowded)\n",
+        """        replies = self._setting.topics.replies
+        self._reader.leave(
+            (topic, shard) for topic in (requests, replies) for shard in self._holdings.crowded
+        )
+""",
+        "a crowded shard waits for what it does not read",
+    ),
+    Mutant(
+        "moves past the starts that it leaves",
+        TURN,
+        "            shard.requests_offset = received.offset + 1\n",
+        "            shard.requests_offset = received.offset + 1 + bool(self._holdings.crowded)\n",
+        "a start is lost because too much is going on",
     ),
     # ── ownership ────────────────────────────────────────────────────────────
     Mutant(

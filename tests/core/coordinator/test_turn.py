@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from coordinator.core import machine
 from coordinator.core.events import Published
-from coordinator.core.records import Ended
+from coordinator.core.records import Ended, Entry, Ordered, decode
 from coordinator.core.transition import Send
 from coordinator.definitions import Definitions
 from coordinator.engine import Engine
@@ -21,12 +23,14 @@ from tests.core.coordinator.builders import (
     branch,
     inquired,
     look_up,
+    saga,
     settled,
+    step,
     voted,
 )
 from wire.envelope import Envelope, seal, unseal
 from wire.kafka import Received
-from wire.messages import Begin, Commit, End, Reply, Rollback, Vote
+from wire.messages import Action, Begin, Commit, End, Order, Reply, Rollback, Vote
 from wire.topics import Topics
 
 TOPICS = Topics("test")
@@ -122,3 +126,27 @@ def test_a_start_that_comes_again_as_its_transaction_ends_begins_nothing() -> No
 
     assert [entry.record for _, entry in work.entries] == [Ended()]
     assert not work.begun
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_an_order_that_comes_again_is_obeyed_once(turns: int) -> None:
+    """In the same turn, and by an owner that knows of the first from the log alone."""
+    story = Story.begin(saga(step("pay", pivot=True, attempts=1)))
+    story.sleep()
+    story.publish()
+    order = Order(gid=GID, id="o-1", action=Action.RETRY, actor="ann", reason="seen to")
+    sealed = seal(Envelope(order), topic=TOPICS.replies, source="/test", key=GID)
+    log = [Entry(GID, seq, at, decode(text)) for seq, (at, text) in enumerate(story.log)]
+    before = len(log)
+
+    for _ in range(turns):
+        holdings = Holdings()
+        holdings.shards[0] = Shard(0, 1, 0, 0, 0)
+        turn = Turn(setting_of(story), holdings, Known(records={GID: log}), story.now_us)
+        for offset in range(2):
+            turn.receive(
+                Received(TOPICS.replies, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
+            )
+        log += [entry for _, entry in turn.work.entries]
+
+    assert [type(entry.record) for entry in log[before:]] == [Ordered]
