@@ -40,7 +40,6 @@ from coordinator.turn import Setting
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire import gids
-from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable, Producer, ShardReader, partition_counts
 from wire.topics import Topics
 
@@ -200,7 +199,6 @@ async def _tenure(process: _Process, store: int) -> None:
                 facts,
                 process.topics,
                 process.knowing(facts),
-                _new_unique,
                 watcher.sample,
                 process.if_starts("refuse", process.presence.absent),
             ),
@@ -283,10 +281,6 @@ async def _check_topics(config: Config, topics: Topics, facts: ClusterFacts) -> 
                 f"{name} has {counts[name]} partitions and the log {facts.shards} shards:"
                 " each shard is one partition, for ever"
             )
-
-
-def _new_unique(now_us: int) -> str:
-    return uuid7(now_us, secrets.randbits(80))
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

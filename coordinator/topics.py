@@ -21,8 +21,11 @@ from wire.topics import Topics
 logger = structlog.get_logger(__name__)
 
 DAY_MS: Final = 24 * 3_600_000
+BROKERS_CLOCK: Final = {"message.timestamp.type": "LogAppendTime"}
+"""A record's time is the broker's, not that of whoever has sent it."""
+
 SIGNS: Final = {
-    "message.timestamp.type": "LogAppendTime",  # the broker's clock, not that of whoever beats
+    **BROKERS_CLOCK,
     "retention.ms": "600000",
     "segment.ms": "300000",
 }
@@ -47,7 +50,7 @@ def own_topics(config: Config, shards: int) -> list[Plan]:
     names, ours = Topics(config.kafka.prefix), _ours(config)
     week = _kept(config, days=7)
     return [
-        Plan(names.requests, shards, exactly=True, config=week),
+        Plan(names.requests, shards, exactly=True, config={**week, **BROKERS_CLOCK}),
         Plan(names.replies, shards, exactly=True, config=week),
         Plan(names.outcomes, shards, exactly=False, config=week),
         Plan(names.marks, shards, exactly=True, config={**ours, "cleanup.policy": "compact"}),

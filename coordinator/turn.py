@@ -65,8 +65,6 @@ class Setting:
     facts: ClusterFacts
     topics: Topics
     definitions: Definitions
-    new_unique: Callable[[int], str]
-    """Makes the unique part of a new transaction's name, given the time."""
     sample: Callable[[], bool]
     """Says whether the next trace that nobody else has begun is kept."""
     absent: Callable[[AnyDefinition], Sequence[str]] = lambda _: ()
@@ -109,7 +107,7 @@ class Turn:
         try:
             envelope = unseal(received.headers, received.value)
             if received.topic == self._setting.topics.requests:
-                self._request(shard, envelope)
+                self._request(shard, envelope, received)
             else:
                 self._reply(shard, envelope.message)
         except (Unreadable, Nonsense) as error:
@@ -134,7 +132,7 @@ class Turn:
 
     # ── requests ─────────────────────────────────────────────────────────────
 
-    def _request(self, shard: Shard, envelope: Envelope) -> None:
+    def _request(self, shard: Shard, envelope: Envelope, received: Received) -> None:
         begin = envelope.message
         if not isinstance(begin, Begin):
             raise Nonsense(f"a {type(begin).__name__} is no request")
@@ -160,18 +158,24 @@ class Turn:
             reason = f"no instance of {' or '.join(missing)} lives, and it needs one"
             self._refuse(shard, begin, definition, "", reason)
             return
-        self._begin(shard, definition, begin, envelope.traceparent, digest)
+        unique = gids.unique_of_start(
+            received.timestamp_ms, received.partition, received.offset, *place
+        )
+        self._begin(
+            shard, definition, begin, unique=unique, cause=envelope.traceparent, digest=digest
+        )
 
     def _begin(
         self,
         shard: Shard,
         definition: AnyDefinition,
         begin: Begin,
+        *,
+        unique: str,
         cause: str | None,
         digest: str,
     ) -> None:
         facts = self._setting.facts
-        unique = self._setting.new_unique(self._now_us)
         gid = str(gids.Gid(facts.name, facts.generation, shard.id, unique))
         context, parent = identity.root(gid, unique, cause, sampled=self._setting.sample())
         begun = Begun(

@@ -4,7 +4,7 @@
 
 A reply finds its shard in the name, with no lookup; a participant finds out
 whether a prepared transaction is its own cluster's; the hex digits are a
-UUIDv7, so the name also tells when the transaction began. Names are made of
+UUIDv7, so the name also tells when the transaction was asked for. Names are made of
 ``[a-z0-9._-]`` only, since Postgres takes the name of a prepared transaction
 as a literal and nothing else (https://www.postgresql.org/docs/current/sql-prepare-transaction.html,
 less than 200 bytes).
@@ -73,8 +73,21 @@ def shard_of_start(definition: str, key: str, shards: int) -> int:
     return int.from_bytes(digest, "big") % shards
 
 
+def unique_of_start(at_ms: int, partition: int, offset: int, definition: str, key: str) -> str:
+    """Name a transaction after the record that asks for it.
+
+    So whoever reads that record gives the same name: a log that has lost the
+    beginning of a transaction still finds what was done under it. ``at_ms`` is
+    the broker's time on the record; with it, a topic that was recreated has
+    other names.
+    """
+    place = f"{partition}/{offset}/{definition}\0{key}"
+    digest = hashlib.blake2b(place.encode(), digest_size=10).digest()
+    return uuid7(max(0, at_ms) * 1000, int.from_bytes(digest, "big"))
+
+
 def uuid7(now_us: int, random80: int) -> str:
-    """Lay out a UUIDv7 (RFC 9562, 5.7) as 32 hex digits from its time and 74 of 80 random bits."""
+    """Lay out a UUIDv7 (RFC 9562, 5.7) as 32 hex digits from its time and 74 of 80 other bits."""
     value = (now_us // 1000 & (1 << 48) - 1) << 80 | random80 & (1 << 80) - 1
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62

@@ -24,7 +24,6 @@ from tests.simulation.faults import Faults
 from tests.simulation.kafka import Broker, SimProducer, SimReader
 from tests.simulation.log import LogClient, SimLog
 from tests.simulation.process import Process
-from wire.gids import uuid7
 from wire.kafka import KafkaUnavailable
 
 PAUSE_S: Final = 0.2
@@ -117,7 +116,7 @@ class Coordinator:
         definitions = Published(self._published)
         await definitions.refresh(log)
         engine = self.engine = self._make_engine(
-            setting=Setting(facts, self._broker.topics, definitions, self._unique, _never),
+            setting=Setting(facts, self._broker.topics, definitions, _never),
             log=log,
             producer=producer,
             reader=reader,
@@ -140,9 +139,6 @@ class Coordinator:
 
     def _reaches_kafka(self) -> bool:
         return not self.cut_from_kafka
-
-    def _unique(self, now_us: int) -> str:
-        return uuid7(now_us, self._chance.getrandbits(80))
 
 
 def _never() -> bool:

@@ -31,9 +31,7 @@ class Ticking:
 def engine_at(now_us: int) -> Any:
     """Return an engine that can only decide."""
     nothing: Any = None
-    setting = Setting(
-        ClusterFacts("test", 1, 1), Topics("test"), Definitions(), lambda _: "", lambda: False
-    )
+    setting = Setting(ClusterFacts("test", 1, 1), Topics("test"), Definitions(), lambda: False)
     clock: Any = Ticking(now_us)
     return Engine(
         setting=setting,

@@ -96,7 +96,7 @@ async def test_what_was_told_just_before_shards_are_given_back_is_noted() -> Non
     definitions.add(story.definition)
     producer, stop = Hesitating(), asyncio.Event()
     engine = Engine(
-        setting=Setting(FACTS, Topics("test"), definitions, lambda _: "", lambda: False),
+        setting=Setting(FACTS, Topics("test"), definitions, lambda: False),
         log=log,
         producer=cast("Any", producer),
         reader=cast("Any", Silent()),

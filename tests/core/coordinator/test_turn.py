@@ -57,7 +57,7 @@ def setting_of(story: Story) -> Setting:
     definitions = Definitions()
     definitions.add(story.definition)
     facts = ClusterFacts("test", 1, 1)
-    return Setting(facts, TOPICS, definitions, lambda _: "0" * 32, lambda: False)
+    return Setting(facts, TOPICS, definitions, lambda: False)
 
 
 def holding(story: Story, holdings: Holdings) -> None:

@@ -29,7 +29,6 @@ def answers(gid: str, decisions: Mapping[str, Decision | None]) -> list[object]:
         facts=ClusterFacts("main", 1, GENERATION),
         topics=Topics(),
         definitions=definitions,
-        new_unique=lambda _: "",
         sample=lambda: False,
     )
     holdings = Holdings()
