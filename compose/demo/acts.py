@@ -171,11 +171,12 @@ class Play:
         told_orders = self.orders.told(self._client)
         told_transfers = self.transfers.told(self._client)
         self._verdict(await check.heard([*told_orders, *told_transfers]))
+        # First of all: what is still prepared is on neither side.
+        self._verdict(await settled(self._dsn))
         for finding in await check.transfers(self._dsn, told_transfers):
             self._verdict(finding)
         for finding in await check.orders(self._dsn, told_orders):
             self._verdict(finding)
-        self._verdict(await settled(self._dsn))
         lied = self._client.contradictions
         self._verdict(Finding("nobody was told two outcomes", not lied, f"{len(lied)}"))
         if self._recovered is not None and self._recovered in self._client.outcomes:
@@ -200,6 +201,7 @@ class Play:
             await asyncio.gather(*writers)
         told = self.increments.told(self._client)
         self._verdict(await check.heard(told))
+        self._verdict(await settled(self._dsn))
         for finding in await check.counters(self._dsn, "visits", told):
             self._verdict(finding)
 
