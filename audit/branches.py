@@ -106,8 +106,8 @@ def _stray(
     txn = facts.log.transactions.get(str(name))
     if txn is not None:
         return _of_no_branch(txn.state, database, branch) if txn.state is not None else (None, "")
-    if name.generation != facts.log.generation:
-        said = f"generation {name.generation}, and the log's is {facts.log.generation}"
+    if name.generation != (current := facts.log.generation_of(name)):
+        said = f"generation {name.generation}, and the log's is {current}"
         return Kind.PREPARED_OTHER_GENERATION, said
     if not facts.is_late(prepared.since_us):
         return None, ""

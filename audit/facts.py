@@ -76,11 +76,16 @@ class LogFacts:
     """
 
     cluster: str
-    generation: int
+    generations: Sequence[int]
+    """Of each of its stores."""
     now_us: int
     oldest_us: Sequence[int | None]
     transactions: Mapping[str, Transaction]
     unowned: Sequence[Unowned] = ()
+
+    def generation_of(self, gid: gids.Gid) -> int:
+        """Return the generation by which transactions of this shard are named now."""
+        return self.generations[gid.shard % len(self.generations)]
 
     def reaches(self, gid: gids.Gid) -> bool:
         """Tell whether the log would still know a transaction of this name."""
@@ -103,6 +108,9 @@ class Barrier(NamedTuple):
     step: str
     status: str
     at_us: int
+    reply: str | None = None
+    """What the step returned, as JSON."""
+    reason: str = ""
 
 
 class Marker(NamedTuple):

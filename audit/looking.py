@@ -72,7 +72,7 @@ class Wanted:
 
 
 @asynccontextmanager
-async def _source(config: Config, wanted: Wanted) -> AsyncGenerator[tuple[Source, list[str]]]:
+async def opened(config: Config, wanted: Wanted) -> AsyncGenerator[tuple[Source, list[str]]]:
     """Connect; yield also the participants that are called and were not given."""
     dsns = wanted.dsns()
     async with connected(config, dsns, wanted.grace_us) as source:
@@ -90,7 +90,7 @@ async def _source(config: Config, wanted: Wanted) -> AsyncGenerator[tuple[Source
 async def audit(file: Path | None, wanted: Wanted, output: Output) -> bool:
     """Look, look again, and tell; True if nothing is left to tell."""
     config = reach.settings(file)
-    async with _source(config, wanted) as (source, unseen):
+    async with opened(config, wanted) as (source, unseen):
         found, compared = await _look(source, wanted.began(datetime.now(UTC)))
         if found:
             note(f"{len(found)} to be looked at again in {wanted.grace}")
@@ -183,7 +183,7 @@ def _print(findings: Sequence[Finding], mended: Collection[Finding]) -> None:
 async def list_in_doubt(file: Path | None, wanted: Wanted, output: Output) -> None:
     """Print what is prepared, ours first."""
     config = reach.settings(file)
-    async with _source(config, wanted) as (source, unseen):
+    async with opened(config, wanted) as (source, unseen):
         facts = await source.read(await source.in_doubt())
     now_us, found = facts.log.now_us, doubts(facts)
     if output is Output.JSON:

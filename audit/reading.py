@@ -98,7 +98,8 @@ PREPARED: Final = """
 """
 
 BARRIERS: Final = """
-    SELECT gid, step, status, (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint
+    SELECT gid, step, status, (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint,
+           reply, reason
       FROM twofold.barrier WHERE gid = ANY($1::text[])
 """
 
@@ -173,7 +174,7 @@ class Source:
         parts = [await self._read_store(place, wanted) for place in range(len(self._stores))]
         return LogFacts(
             parts[0].cluster,
-            parts[0].generation,
+            [part.generations[0] for part in parts],
             parts[0].now_us,
             [part.oldest_us[0] for part in parts],
             {gid: found for part in parts for gid, found in part.transactions.items()},
@@ -193,7 +194,7 @@ class Source:
             gid: self._transaction(gid, rows.get(gid), histories.get(gid, []))
             for gid in rows.keys() | histories.keys()
         }
-        return LogFacts(cluster, generation, now_us, [oldest_us], transactions, unowned)
+        return LogFacts(cluster, [generation], now_us, [oldest_us], transactions, unowned)
 
     async def _cluster(self, place: int) -> tuple[str, int, int, int | None]:
         rows = await ask(self._stores[place], CLUSTER)
@@ -246,8 +247,8 @@ class Source:
     ) -> Database:
         names = list(wanted)
         barriers = [
-            Barrier(gid, step, status, now_us - age)
-            for gid, step, status, age in await self._ask(place, BARRIERS, names)
+            Barrier(gid, step, status, now_us - age, reply, reason)
+            for gid, step, status, age, reply, reason in await self._ask(place, BARRIERS, names)
         ]
         markers = [
             Marker(gid, branch, status, now_us - age)

@@ -48,6 +48,12 @@ class Definitions:
         """Return what a running transaction follows."""
         return self._by_hash.get(hash_)
 
+    def by_version(self, name: str, version: int) -> AnyDefinition | None:
+        """Return one version of a definition."""
+        return next(
+            (d for d in self._by_hash.values() if (d.name, d.version) == (name, version)), None
+        )
+
     def all_newest(self) -> tuple[AnyDefinition, ...]:
         """Return the newest of every name."""
         return tuple(self._newest.values())

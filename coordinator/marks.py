@@ -54,7 +54,7 @@ class Marks:
         """
         found: dict[int, Mark] = {}
         held = {position.shard: position for position in positions}
-        for shard, mark in (await self._last(held)).items():
+        for shard, mark in (await self.last(held)).items():
             position = held[shard]
             behind = (
                 position.requests_offset < mark.requests or position.replies_offset < mark.replies
@@ -65,8 +65,13 @@ class Marks:
                 found[shard] = mark
         return found
 
-    async def _last(self, shards: Iterable[int]) -> dict[int, Mark]:
-        """Read the last mark of each shard. Compaction keeps it."""
+    async def last(self, shards: Iterable[int]) -> dict[int, Mark]:
+        """Read the last mark of each shard. Compaction keeps it.
+
+        Raises:
+            KafkaUnavailable: they could not be read.
+
+        """
         topic = self._topics.marks
         ends = await self._reader.ends([(topic, shard) for shard in shards])
         begins: dict[Place, int] = {place: max(0, end - 1) for place, end in ends.items()}

@@ -23,6 +23,7 @@ SUMMARIES: Final = {
     "participants": "Run services that take part in transactions, and set up their databases.",
     "audit": "Compare the log with what participants' databases really hold.",
     "indoubt": "Prepared transactions, and who will end them.",
+    "recover": "Bring a log up to date that was restored, or has lost its end.",
     "demo": "Show the main job on real Kafka and real Postgres.",
     "dev": "Run Kafka and Postgres on this machine, for development.",
 }

@@ -150,9 +150,9 @@ class Lookout:
 async def nodes(file: Path | None, *, watch: bool, output: Output) -> bool:
     """Print all nodes; tell whether work can be done."""
     config = reach.settings(file)
-    async with _lookout(config) as lookout:
+    async with lookout(config) as out:
         while True:
-            view = await lookout.look()
+            view = await out.look()
             if output is Output.JSON:
                 as_json(_as_json(view))
             else:
@@ -163,7 +163,8 @@ async def nodes(file: Path | None, *, watch: bool, output: Output) -> bool:
 
 
 @asynccontextmanager
-async def _lookout(config: Config) -> AsyncGenerator[Lookout]:
+async def lookout(config: Config) -> AsyncGenerator[Lookout]:
+    """Connect to all that is looked at."""
     async with reach.logs(config) as logs:
         await reach.facts(logs[0])
         with reach.kafka(config):
@@ -192,7 +193,14 @@ def _print(view: View, *, clear: bool) -> None:
     if clear:
         sys.stdout.write("\033[H\033[2J")
     coordinators = [
-        (c.id, _life(c), str(len(c.shards)), str(c.active), _ago(c.silent_us), plain.span(c.up_us))
+        (
+            c.id,
+            coordinator_life(c),
+            str(len(c.shards)),
+            str(c.active),
+            _ago(c.silent_us),
+            plain.span(c.up_us),
+        )
         for c in view.coordinators
     ]
     as_table(("COORDINATOR", "STATE", "SHARDS", "OPEN", "HEARD", "UP"), coordinators)
@@ -222,7 +230,8 @@ def _rows(one: ParticipantView, now_us: int) -> list[tuple[str, ...]]:
     return rows or [(one.name, "none", Life.GONE, behind, "", "", "", "")]
 
 
-def _life(view: CoordinatorView) -> Life:
+def coordinator_life(view: CoordinatorView) -> Life:
+    """Judge a coordinator."""
     return judge(view.silent_us, round(BEAT_S * 1_000_000))
 
 
@@ -241,7 +250,7 @@ def _as_json(view: View) -> dict[str, Any]:
                 "id": c.id,
                 # A name is HOST-PID-RANDOM, and a host's name may have a - in it.
                 "host": c.id.rsplit("-", 2)[0],
-                "state": _life(c),
+                "state": coordinator_life(c),
                 "shards": c.shards,
                 "active": c.active,
                 "silent_ms": c.silent_us // 1000,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("wire", "sagas", "coordinator", "participants", "audit", "compose")
+PACKAGES = ("wire", "sagas", "coordinator", "participants", "audit", "recovery", "compose")
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 50
 

@@ -14,6 +14,7 @@ TREE: Final = (
     "participants",
     "compose",
     "audit",
+    "recovery",
     "tests",
     "docs",
 )

@@ -45,7 +45,7 @@ def log_with(
     name = gids.parse(GID)
     assert name is not None
     known = {read.gid: read} if read is not None else {}
-    return LogFacts(name.cluster, name.generation, now_us, [name.began_us], known, unowned)
+    return LogFacts(name.cluster, [name.generation], now_us, [name.began_us], known, unowned)
 
 
 def database(

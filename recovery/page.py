@@ -1,0 +1,136 @@
+"""Some transactions: what the log says of each, what their traces prove, and the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from audit.facts import Facts, Transaction
+from coordinator.cli.errors import Trouble
+from coordinator.core import machine
+from coordinator.core.machine import State
+from coordinator.core.records import AnyRecord, Entry
+from coordinator.definitions import Definitions
+from coordinator.log.store import Batch, Change, Position, Row
+from coordinator.turn import input_hash
+from recovery.rebuild import PREPARED, Did, Traces, rebuild
+from recovery.starts import Asked, followed
+from wire import gids
+from wire.messages import Outcome
+
+
+class Rebuilt(NamedTuple):
+    """A transaction of which the log knew less than it does now."""
+
+    gid: str
+    name: str
+    key: str
+    lost: bool
+    """Whether the log lacked it altogether."""
+    status: str
+    outcome: str | None
+    """What stands, be it told or not."""
+
+
+class Page:
+    """What is found out about some transactions."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        asked: Mapping[str, Asked],
+        told: Mapping[str, Outcome],
+        definitions: Definitions,
+    ) -> None:
+        self._facts, self._asked = facts, asked
+        self._traces = collected(facts, told)
+        self._definitions = definitions
+        self._begun: list[Row] = []
+        self._changes: list[Change] = []
+        self._entries: list[tuple[int, Entry]] = []
+        self.rebuilt: list[Rebuilt] = []
+
+    def add(self, gid: str) -> None:
+        """Compare one transaction with its traces."""
+        traces = self._traces.get(gid, Traces())
+        known = self._facts.log.transactions.get(gid)
+        if known is not None:
+            self._continue(known, traces)
+        elif traces:
+            self._begin(self._asked[gid], traces)
+
+    def batch(self, positions: Mapping[int, Position]) -> Batch:
+        return Batch(list(positions.values()), self._begun, self._entries, self._changes)
+
+    def _continue(self, known: Transaction, traces: Traces) -> None:
+        if known.state is None or known.row is None:
+            return  # an audit says what is wrong with it
+        state, records = rebuild(known.state, traces, self._facts.log.now_us)
+        if not records:
+            return
+        shard = known.row.shard
+        self._note(known.gid, shard, max(known.seqs) + 1, records)
+        summary = machine.summary(state)
+        self._changes.append(Change(known.gid, shard, *summary, self._facts.log.now_us))
+        self._tell(known.gid, state, lost=False)
+
+    def _begin(self, asked: Asked, traces: Traces) -> None:
+        definition = followed(asked, traces.told, self._definitions)
+        if definition is None:
+            raise Trouble(
+                f"{asked.gid} has left traces, and its definition {asked.begin.definition} is not"
+                " in the log.",
+                "Name the file of it in the setting `definitions`.",
+            )
+        first = machine.begin(asked.gid, definition, asked.begun(definition), asked.at_us)
+        state, more = rebuild(first.state, traces, self._facts.log.now_us)
+        self._note(asked.gid, asked.shard, 0, (*first.records, *more))
+        self._begun.append(
+            Row(
+                asked.gid,
+                asked.shard,
+                definition.name,
+                definition.hash,
+                asked.begin.key,
+                input_hash(asked.begin.input),
+                asked.at_us,
+                *machine.summary(state),
+            )
+        )
+        self._tell(asked.gid, state, lost=True)
+
+    def _note(self, gid: str, shard: int, seq: int, records: Sequence[AnyRecord]) -> None:
+        now_us = self._facts.log.now_us
+        self._entries += [
+            (shard, Entry(gid, seq + i, now_us, record)) for i, record in enumerate(records)
+        ]
+
+    def _tell(self, gid: str, state: State, *, lost: bool) -> None:
+        begun, status = state.begun, machine.summary(state).status
+        self.rebuilt.append(
+            Rebuilt(gid, begun.name, begun.key, lost=lost, status=status, outcome=state.outcome)
+        )
+
+
+def collected(facts: Facts, told: Mapping[str, Outcome]) -> dict[str, Traces]:
+    """Put together what participants' databases hold of each transaction, and what was told."""
+    branches: dict[str, dict[str, str]] = {}
+    steps: dict[str, dict[str, Did]] = {}
+    for database in facts.databases:
+        for one in database.prepared:
+            if (ours := gids.parse_prepared(one.name)) is not None:
+                branches.setdefault(str(ours[0]), {})[ours[1]] = PREPARED
+        for barrier in database.barriers.values():
+            data = None if barrier.reply is None else msgspec.json.decode(barrier.reply)
+            did = Did(barrier.status, data, barrier.reason)
+            steps.setdefault(barrier.gid, {})[barrier.step] = did
+    # A marker that is seen is later than the moment at which its branch was prepared.
+    for database in facts.databases:
+        for marker in database.markers.values():
+            branches.setdefault(marker.gid, {})[marker.branch] = marker.status
+    return {
+        gid: Traces(branches.get(gid, {}), steps.get(gid, {}), told.get(gid))
+        for gid in {*branches, *steps, *told}
+    }

@@ -1,0 +1,194 @@
+"""What a log that has forgotten must be told of one transaction. Pure.
+
+What a transaction has led to is kept outside of its log: by participants'
+databases, in the rows that make commands harmless when they come twice, and
+on the topic of outcomes. Nothing is guessed from it. A branch that has
+committed, or an outcome that was told, proves the decision; and where nothing
+proves a commit, nobody has heard of one, so that to abort is as good as it
+was before anything was decided.
+
+This holds only once nobody is left who could still act on the old log: no
+coordinator runs, and participants have finished all commands that were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from coordinator.core import compensation, saga
+from coordinator.core.machine import State
+from coordinator.core.records import (
+    AnyRecord,
+    Closed,
+    CompensationBegan,
+    Decided,
+    Decision,
+    Outcome,
+    Parked,
+    StepDone,
+    StepRefused,
+    StepUndone,
+)
+from coordinator.core.saga_state import Phase, SagaState, StepPhase
+from coordinator.core.transition import Transition
+from coordinator.core.two_phase_state import Phase as AtomicPhase
+from coordinator.core.two_phase_state import TwoPhase
+from wire.messages import Json
+from wire.messages import Outcome as Told
+
+PREPARED: Final = "prepared"
+COMMITTED: Final = "committed"
+NOT_COMMITTED: Final = "the log was restored, and nothing shows that any branch had committed"
+HAD_COMMITTED: Final = "the log was restored; a branch had committed"
+HAD_TURNED_BACK: Final = "the log was restored; it had turned back"
+FINAL: Final = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMPENSATED)
+
+Move: TypeAlias = Transition[Any]
+
+
+class Did(NamedTuple):
+    """What a participant's barrier says of a step: done, refused, sealed or undone."""
+
+    status: str
+    data: Json = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What is known of one transaction outside of the log."""
+
+    branches: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of each branch with a trace: prepared, committed or rolled-back."""
+    steps: Mapping[str, Did] = field(default_factory=dict[str, Did])
+    told: Told | None = None
+    """The last outcome that was told."""
+
+    def __bool__(self) -> bool:
+        return bool(self.branches or self.steps or self.told)
+
+
+def rebuild(state: State, traces: Traces, now_us: int) -> tuple[State, tuple[AnyRecord, ...]]:
+    """Return the state that the traces prove, and the records that lead to it."""
+    move: Move = Transition(state)
+    if isinstance(state, TwoPhase):
+        move = _atomic(move, traces, now_us)
+    else:
+        move = _saga(move, traces, now_us)
+    return move.state, move.records
+
+
+# ── atomic transactions ──────────────────────────────────────────────────────
+
+
+def _atomic(move: Move, traces: Traces, now_us: int) -> Move:
+    state: TwoPhase = move.state
+    if state.phase is AtomicPhase.ENDED:
+        return move
+    if state.decided is None:
+        move = move.remember(_decision(state, traces), now_us)
+    told = traces.told
+    if told is not None and Outcome(told.outcome) not in FINAL:
+        # Somebody has ended a branch by hand, or was to: that is for a person again.
+        parked = Parked(reason=told.reason, outcome=Outcome(told.outcome))
+        move = move.remember(parked, now_us)
+    return move
+
+
+def _decision(state: TwoPhase, traces: Traces) -> Decided:
+    told = traces.told
+    if told is not None and told.outcome == Outcome.COMMITTED:
+        return Decided(
+            decision=Decision.COMMIT,
+            awaited=_touched(state, traces),
+            reason=told.reason,
+            output=told.output,
+        )
+    if COMMITTED in traces.branches.values():
+        return Decided(
+            decision=Decision.COMMIT, awaited=_touched(state, traces), reason=HAD_COMMITTED
+        )
+    reason = told.reason if told is not None else NOT_COMMITTED
+    return Decided(decision=Decision.ABORT, awaited=tuple(state.definition.branches), reason=reason)
+
+
+def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
+    """Name the branches that have something to commit: one without a trace only read."""
+    return tuple(name for name in state.definition.branches if name in traces.branches)
+
+
+# ── sagas ────────────────────────────────────────────────────────────────────
+
+
+def _saga(move: Move, traces: Traces, now_us: int) -> Move:
+    if move.state.phase in (Phase.CLOSED, Phase.ENDED):
+        return move
+    if move.state.phase is not Phase.PARKED:
+        move = _forward(move, traces, now_us)
+        if _turned_back(traces):
+            move = _back(move, traces, now_us)
+    return _closed(move, traces, now_us)
+
+
+def _forward(move: Move, traces: Traces, now_us: int) -> Move:
+    """Know what was done, each step after those that it needs."""
+    for name in move.state.definition.steps:
+        did, step = traces.steps.get(name), move.state.steps[name]
+        if did is None or move.state.phase is not Phase.RUNNING:
+            continue
+        if step.phase is StepPhase.RUNNING and did.status in ("done", "undone"):
+            done = StepDone(step=name, attempt=step.attempt, data=did.data)
+            move = move.remember(done, now_us)
+    return move
+
+
+def _turned_back(traces: Traces) -> bool:
+    told = traces.told
+    if told is not None and told.outcome in (Outcome.ABORTED, Outcome.COMPENSATED):
+        return True
+    return any(did.status in ("refused", "sealed", "undone") for did in traces.steps.values())
+
+
+def _back(move: Move, traces: Traces, now_us: int) -> Move:
+    """Know what was refused and undone; what is left of it is asked for again."""
+    state: SagaState = move.state
+    if state.phase is Phase.RUNNING:
+        for name, did in traces.steps.items():
+            step = state.steps.get(name)
+            if did.status == "refused" and step and step.phase is StepPhase.RUNNING:
+                refused = StepRefused(step=name, attempt=step.attempt, reason=did.reason)
+                move = move.remember(refused, now_us)
+        if move.state.past_pivot:
+            return move.remember(Parked(reason=f"{HAD_TURNED_BACK}, past its pivot"), now_us)
+        move = move.remember(CompensationBegan(reason=_why(traces)), now_us)
+    for name in reversed(tuple(state.definition.steps)):
+        did, step = traces.steps.get(name), move.state.steps[name]
+        if did and step.phase is StepPhase.UNDOING and did.status in ("sealed", "undone"):
+            undone = StepUndone(step=name, attempt=step.attempt, undone=did.status == "undone")
+            move = move.remember(undone, now_us)
+    return move
+
+
+def _why(traces: Traces) -> str:
+    """Give the reason that was told, or that the step which was refused has given."""
+    if traces.told is not None and traces.told.reason:
+        return traces.told.reason
+    refused = (f"{n}: {d.reason}" for n, d in traces.steps.items() if d.status == "refused")
+    return next(refused, HAD_TURNED_BACK)
+
+
+def _closed(move: Move, traces: Traces, now_us: int) -> Move:
+    """Let what was told stand; and what is finished without that, end."""
+    told = traces.told
+    if told is None:
+        if move.state.phase is Phase.RUNNING:
+            return saga.close_if_done(move, now_us)
+        return compensation.close_if_undone(move, now_us)
+    if Outcome(told.outcome) in FINAL:
+        closed = Closed(outcome=Outcome(told.outcome), output=told.output, reason=told.reason)
+        return move.remember(closed, now_us)
+    if move.state.phase is not Phase.PARKED:
+        return move.remember(Parked(reason=told.reason), now_us)
+    return move

@@ -1,0 +1,168 @@
+"""The steps of a recovery, in their order.
+
+    quiet      no coordinator runs, and participants have finished their commands
+    claim      all shards of the store, so that nobody begins meanwhile
+    read       starts and outcomes from Kafka, traces from participants' databases
+    rebuild    what they prove of each transaction
+    persist    that, page by page, under our epochs
+    raise      the generation: later starts have other names, and marks count anew
+
+A recovery that is broken off is begun anew: what it has persisted is then part
+of the log. Until the generation is raised, coordinators leave the shards alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from audit.reading import PAGE, Source
+from coordinator.cli.errors import Trouble
+from coordinator.config import Config
+from coordinator.definitions import Definitions, publish
+from coordinator.log.ask import ask
+from coordinator.log.postgres import PostgresLog
+from coordinator.log.store import Batch, ClusterFacts, Position
+from coordinator.marks import Marks
+from coordinator.service import load_files
+from recovery.page import Page, Rebuilt
+from recovery.starts import Asked, asked_since, by_shard, told_ever
+from wire.kafka import ShardReader
+from wire.messages import Outcome
+from wire.topics import Topics
+
+LEASE_US: Final = 600_000_000
+"""Long enough to read everything."""
+
+OWNER: Final = "recovery"
+"""One name, so that a recovery takes over at once from one that was broken off."""
+
+POSITIONS: Final = (
+    "SELECT id, epoch, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
+)
+NOT_ENDED: Final = "SELECT gid FROM twofold.transaction WHERE status <> 'ended'"
+RAISE: Final = """
+    WITH raised AS (UPDATE twofold.cluster SET generation = $2 WHERE generation = $1 RETURNING 1)
+    INSERT INTO twofold.recovery (from_generation, to_generation, rebuilt, actor, reason)
+    SELECT $1, $2, $3, $4, $5 FROM raised RETURNING 1
+"""
+
+
+class Done(NamedTuple):
+    """What became of one store."""
+
+    store: int
+    forgotten: tuple[int, ...]
+    """The shards of which more was known."""
+    generation: int
+    rebuilt: Sequence[Rebuilt]
+    unexplained: Sequence[str]
+    """Transactions with traces in databases, and neither a log nor a start."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One recovery of a store. Without a reason, it only says what it would do."""
+
+    config: Config
+    source: Source
+    reader: ShardReader
+    number: int
+    actor: str
+    reason: str | None
+    definitions: Definitions = field(default_factory=Definitions)
+
+    async def run(self, *, anyway: bool) -> Done | None:
+        """Recover the store, if it has forgotten anything, or anyway."""
+        dsn = self.config.log.stores[self.number]
+        log = await PostgresLog.open(dsn)
+        try:
+            facts = await log.facts()
+            await self._learn(log)
+            async with self._claimed(log) as positions:
+                return await self._recover(log, facts, positions, anyway=anyway)
+        finally:
+            await log.close()
+
+    async def _learn(self, log: PostgresLog) -> None:
+        """Know the definitions: those of the log, and those that it may have lost."""
+        for definition in load_files(self.config.definitions):
+            self.definitions.add(definition)
+            if self.reason is not None:
+                await publish(log, definition)
+        await self.definitions.refresh(log)
+
+    @asynccontextmanager
+    async def _claimed(self, log: PostgresLog) -> AsyncGenerator[list[Position]]:
+        shards = [Position(*row) for row in await ask(log.pool, POSITIONS)]
+        if self.reason is None:
+            yield shards
+            return
+        claimed = await log.claim(OWNER, [one.shard for one in shards], LEASE_US)
+        try:
+            if len(claimed) < len(shards):
+                raise Trouble("somebody holds shards of the log.", "Stop all coordinators first.")
+            yield list(claimed)
+        finally:
+            await log.leave(OWNER)
+
+    async def _recover(
+        self, log: PostgresLog, facts: ClusterFacts, positions: list[Position], *, anyway: bool
+    ) -> Done | None:
+        topics = Topics(self.config.kafka.prefix)
+        marks = Marks(self.reader, topics, facts.generation)
+        forgotten = tuple(sorted(await marks.forgotten(positions)))
+        if not (forgotten or anyway):
+            return None
+        last = [
+            mark.generation for mark in (await marks.last([p.shard for p in positions])).values()
+        ]
+        newest = max([facts.generation, *last])
+        asked = await asked_since(
+            self.reader, topics, positions, facts.name, range(facts.generation, newest + 1)
+        )
+        told = await told_ever(self.reader, topics, self.config.kafka.bootstrap)
+        ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
+        # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.
+        moved = [p._replace(replies_offset=ends[topics.replies, p.shard]) for p in positions]
+        rebuilt = await self._rebuild(log, {p.shard: p for p in moved}, asked, told)
+        if self.reason is not None:
+            said = (facts.generation, newest + 1, len(rebuilt), self.actor, self.reason)
+            if not await ask(log.pool, RAISE, *said):
+                raise Trouble("somebody else has recovered this log meanwhile.")
+        shards = {p.shard: p for p in positions}
+        in_doubt = set(by_shard(await self.source.in_doubt(), shards))
+        explained = {one.gid for one in rebuilt} | set(await self._not_ended(log))
+        return Done(self.number, forgotten, newest + 1, rebuilt, sorted(in_doubt - explained))
+
+    async def _not_ended(self, log: PostgresLog) -> list[str]:
+        return [row[0] for row in await ask(log.pool, NOT_ENDED, within_s=None)]
+
+    async def _rebuild(
+        self,
+        log: PostgresLog,
+        positions: Mapping[int, Position],
+        asked: Mapping[str, Asked],
+        told: Mapping[str, Outcome],
+    ) -> list[Rebuilt]:
+        wanted = sorted({*await self._not_ended(log), *asked})
+        await self._persist(log, Batch(list(positions.values()), [], [], []))
+        found: list[Rebuilt] = []
+        for start in range(0, len(wanted), PAGE):
+            names = wanted[start : start + PAGE]
+            page = Page(await self.source.read(names), asked, told, self.definitions)
+            for gid in names:
+                page.add(gid)
+            found += page.rebuilt
+            await self._persist(log, page.batch(positions))
+        return found
+
+    async def _persist(self, log: PostgresLog, batch: Batch) -> None:
+        """Persist a page, and where replies go on."""
+        if self.reason is None:
+            return
+        counted = await log.persist(batch)
+        if len(counted) < len(batch.positions):
+            raise Trouble("somebody has taken a shard of the log meanwhile.")

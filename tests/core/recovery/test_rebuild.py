@@ -1,0 +1,198 @@
+"""What a log that has forgotten is told of one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from coordinator.core import machine
+from coordinator.core.machine import State
+from coordinator.core.records import AnyRecord, Begun, Decided, Decision, Entry, Outcome
+from coordinator.core.saga_state import SagaState, StepPhase
+from coordinator.core.transition import Status
+from recovery.rebuild import Did, Traces, rebuild
+from tests.core.coordinator.builders import (
+    GID,
+    START_US,
+    Story,
+    atomic,
+    begun,
+    saga,
+    step,
+)
+from wire.messages import Commit, Compensate, Execute, Rollback
+from wire.messages import Outcome as Told
+
+LATER_US = START_US + 3_600_000_000
+
+
+def told(outcome: Outcome, **said: Any) -> Told:
+    """Make the outcome that was told."""
+    return Told(gid=GID, definition="d", version=1, key="k-1", outcome=outcome, **said)
+
+
+def kinds(records: Sequence[AnyRecord]) -> list[str]:
+    """Name the records."""
+    return [type(record).__name__ for record in records]
+
+
+def replayed(story: Story, records: Sequence[AnyRecord]) -> State:
+    """Read the story's log with what was added to it."""
+    first = begun(story.definition)
+    assert isinstance(story.state.begun, Begun)
+    log = [Entry(GID, 0, START_US, first)]
+    log += [Entry(GID, i + 1, LATER_US, record) for i, record in enumerate(records)]
+    return machine.recover(GID, story.definition, log)
+
+
+def asked(state: State) -> list[Any]:
+    """Return what the next owner sends."""
+    return [send.message for send in machine.resume(state, LATER_US).sends]
+
+
+# ── atomic transactions ──────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("branches", "outcome", "decision", "awaited"),
+    [
+        ({}, None, Decision.ABORT, ("a", "b", "c")),
+        ({"a": "prepared", "b": "prepared"}, None, Decision.ABORT, ("a", "b", "c")),
+        ({"a": "rolled-back", "b": "prepared"}, None, Decision.ABORT, ("a", "b", "c")),
+        ({"a": "prepared"}, Outcome.ABORTED, Decision.ABORT, ("a", "b", "c")),
+        ({"a": "committed", "b": "prepared"}, None, Decision.COMMIT, ("a", "b")),
+        ({"a": "prepared", "c": "prepared"}, Outcome.COMMITTED, Decision.COMMIT, ("a", "c")),
+        ({"a": "committed", "b": "rolled-back"}, None, Decision.COMMIT, ("a", "b")),
+        ({}, Outcome.COMMITTED, Decision.COMMIT, ()),
+    ],
+)
+def test_only_what_was_seen_outside_proves_a_commit(
+    branches: dict[str, str],
+    outcome: Outcome | None,
+    decision: Decision,
+    awaited: tuple[str, ...],
+) -> None:
+    """A branch that only read has no trace, and is not to be asked to commit."""
+    story = Story.begin(atomic("a", "b", "c"))
+    traces = Traces(branches=branches, told=told(outcome) if outcome else None)
+
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    [decided] = records
+    assert isinstance(decided, Decided)
+    assert (decided.decision, decided.awaited) == (decision, awaited)
+    assert replayed(story, records) == state
+    commands = [m for m in asked(state) if isinstance(m, Commit | Rollback)]
+    assert [m.branch for m in commands] == list(awaited)
+    assert {type(m) for m in commands} <= {Commit if decision is Decision.COMMIT else Rollback}
+
+
+def test_what_is_decided_already_needs_nothing() -> None:
+    """The log is believed as far as it goes."""
+    story = Story.begin(atomic("a", "b"))
+    state, records = rebuild(story.state, Traces({"a": "committed"}), LATER_US)
+    assert records
+    assert rebuild(state, Traces({"a": "committed"}), LATER_US) == (state, ())
+
+
+def test_the_output_that_was_told_is_told_again() -> None:
+    """Votes are gone, and with them what it was made of."""
+    story = Story.begin(atomic("a", "b"))
+    traces = Traces({"a": "committed"}, told=told(Outcome.COMMITTED, output={"n": 1}))
+    state, _ = rebuild(story.state, traces, LATER_US)
+    again = [m for m in asked(state) if isinstance(m, Told)]
+    assert [(m.outcome, m.output) for m in again] == [("COMMITTED", {"n": 1})]
+
+
+def test_what_waited_for_a_person_waits_again() -> None:
+    """Somebody has ended a branch by hand; no row says how."""
+    story = Story.begin(atomic("a", "b"))
+    traces = Traces({"a": "committed"}, told=told(Outcome.HEURISTIC_MIXED, reason="b is gone"))
+    state, records = rebuild(story.state, traces, LATER_US)
+    assert kinds(records) == ["Decided", "Parked"]
+    assert machine.summary(state).outcome == Outcome.HEURISTIC_MIXED
+
+
+# ── sagas ────────────────────────────────────────────────────────────────────
+
+
+def trip() -> Story:
+    """Begin a saga of three steps in a row, the second of which is the pivot."""
+    return Story.begin(saga(step("book"), step("pay", "book", pivot=True), step("send", "pay")))
+
+
+def test_steps_that_were_done_are_known_with_their_results() -> None:
+    """So a deadline that has passed meanwhile does not undo what must stand."""
+    story = trip()
+    traces = Traces(steps={"book": Did("done", {"seat": 3}), "pay": Did("done")})
+
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    assert kinds(records) == ["StepDone", "StepDone"]
+    assert replayed(story, records) == state
+    assert [(m.step, type(m)) for m in asked(state)] == [("send", Execute)]
+
+
+def test_a_step_that_needs_another_is_not_done_before_it() -> None:
+    """Rows of a step whose needs have no row prove nothing that could be written down."""
+    state, records = rebuild(trip().state, Traces(steps={"send": Did("done")}), LATER_US)
+    assert records == ()
+    assert machine.summary(state).status is Status.OPEN
+
+
+def test_a_saga_that_was_finished_ends() -> None:
+    """Though nobody was told."""
+    steps = {name: Did("done") for name in ("book", "pay", "send")}
+    state, records = rebuild(trip().state, Traces(steps=steps), LATER_US)
+    assert kinds(records) == ["StepDone"] * 3 + ["Closed"]
+    assert [m.outcome for m in asked(state) if isinstance(m, Told)] == ["COMMITTED"]
+
+
+@pytest.mark.parametrize("second", [Did("refused", None, "no money"), Did("sealed")])
+def test_a_saga_that_had_turned_back_goes_on_back(second: Did) -> None:
+    """A row that refuses a step from now on proves it."""
+    story = Story.begin(saga(step("book"), step("pay", "book"), step("send", "pay")))
+    traces = Traces(steps={"book": Did("done"), "pay": second})
+
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    assert "CompensationBegan" in kinds(records)
+    assert replayed(story, records) == state
+    assert [(m.step, type(m)) for m in asked(state)] == [("book", Compensate)]
+
+
+def test_what_was_undone_is_not_undone_again() -> None:
+    """The last one first, and none is left."""
+    story = Story.begin(saga(step("book"), step("pay", "book"), step("send", "pay")))
+    rows = {"book": Did("undone"), "pay": Did("undone"), "send": Did("refused", None, "no car")}
+
+    state, records = rebuild(story.state, Traces(steps=rows), LATER_US)
+
+    assert kinds(records)[-3:] == ["StepUndone", "StepUndone", "Closed"]
+    assert isinstance(state, SagaState)
+    assert (state.outcome, state.reason) == (Outcome.COMPENSATED, "send: no car")
+    assert {one.phase for one in state.steps.values()} == {StepPhase.UNDONE, StepPhase.REFUSED}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMMITTED, Outcome.COMPENSATED, Outcome.ABORTED])
+def test_an_outcome_that_was_told_stands(outcome: Outcome) -> None:
+    """Whatever else is there, nobody is told anything else."""
+    steps = {"book": Did("done")}
+    state, _ = rebuild(trip().state, Traces(steps=steps, told=told(outcome)), LATER_US)
+    assert [m.outcome for m in asked(state)] == [outcome]
+
+
+def test_a_saga_past_its_pivot_that_has_turned_back_is_for_a_person() -> None:
+    """Only a person can have ordered so."""
+    steps = {"book": Did("done"), "pay": Did("done"), "send": Did("refused", None, "no")}
+    state, records = rebuild(trip().state, Traces(steps=steps), LATER_US)
+    assert kinds(records)[-1] == "Parked"
+    assert machine.summary(state).status is Status.PARKED
+
+
+def test_without_a_trace_it_stays_as_it_is() -> None:
+    """Whatever is next is asked for, and barriers know the rest."""
+    story = trip()
+    assert rebuild(story.state, Traces(), LATER_US) == (story.state, ())
