@@ -48,11 +48,9 @@ class Definitions:
         """Return what a running transaction follows."""
         return self._by_hash.get(hash_)
 
-    def by_version(self, name: str, version: int) -> AnyDefinition | None:
-        """Return one version of a definition."""
-        return next(
-            (d for d in self._by_hash.values() if (d.name, d.version) == (name, version)), None
-        )
+    def of_name(self, name: str) -> tuple[AnyDefinition, ...]:
+        """Return all versions of a definition."""
+        return tuple(d for d in self._by_hash.values() if d.name == name)
 
     def all_newest(self) -> tuple[AnyDefinition, ...]:
         """Return the newest of every name."""

@@ -159,7 +159,7 @@ class Turn:
             self._refuse(shard, begin, definition, "", reason)
             return
         unique = gids.unique_of_start(
-            received.timestamp_ms, received.partition, received.offset, *place
+            received.timestamp_ms, received.partition, received.offset, begin.key, definition.hash
         )
         self._begin(
             shard, definition, begin, unique=unique, cause=envelope.traceparent, digest=digest

@@ -34,8 +34,8 @@ def recover(
     ] = False,
     patience: Annotated[
         float,
-        typer.Option("--patience", help="Seconds to wait until participants have caught up."),
-    ] = 60.0,
+        typer.Option("--patience", help="Seconds to wait until no coordinator is heard of."),
+    ] = 10.0,
     actor: Annotated[
         str | None,
         typer.Option("--actor", help="Who; USER@HOST if not given.", envvar="TWOFOLD_ACTOR"),
@@ -46,9 +46,9 @@ def recover(
 ) -> None:
     """Bring a log up to date that was restored from a backup, or has failed over with a loss.
 
-    Stop all coordinators first, and let participants run: what they were sent
-    they must have finished. Then what the log lacks is learnt from Kafka and
-    from the databases of all participants, and coordinators may start again.
+    Stop all coordinators first: one that is only paused would go on where it
+    was. Then what the log lacks is learnt from Kafka and from the databases of
+    all participants, whose services may run or not, and coordinators may start.
     Exit code 0 if nothing is left unexplained, 1 if something is, 3 if it
     could not be done.
 

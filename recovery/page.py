@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from audit.facts import Facts, Transaction
-from coordinator.cli.errors import Trouble
 from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import AnyRecord, Entry
-from coordinator.definitions import Definitions
 from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.turn import input_hash
-from recovery.rebuild import PREPARED, Did, Traces, rebuild
-from recovery.starts import Asked, followed
+from recovery.rebuild import PREPARED, Did, Sent, Traces, rebuild
+from recovery.starts import Asked, Said
 from wire import gids
-from wire.messages import Outcome
 
 
 class Rebuilt(NamedTuple):
@@ -38,23 +35,18 @@ class Page:
     """What is found out about some transactions."""
 
     def __init__(
-        self,
-        facts: Facts,
-        asked: Mapping[str, Asked],
-        told: Mapping[str, Outcome],
-        definitions: Definitions,
+        self, names: Sequence[str], facts: Facts, asked: Mapping[str, Asked], said: Said
     ) -> None:
         self._facts, self._asked = facts, asked
-        self._traces = collected(facts, told)
-        self._definitions = definitions
         self._begun: list[Row] = []
         self._changes: list[Change] = []
         self._entries: list[tuple[int, Entry]] = []
         self.rebuilt: list[Rebuilt] = []
+        found = collected(facts, said)
+        for gid in names:
+            self._compare(gid, found(gid))
 
-    def add(self, gid: str) -> None:
-        """Compare one transaction with its traces."""
-        traces = self._traces.get(gid, Traces())
+    def _compare(self, gid: str, traces: Traces) -> None:
         known = self._facts.log.transactions.get(gid)
         if known is not None:
             self._continue(known, traces)
@@ -62,6 +54,7 @@ class Page:
             self._begin(self._asked[gid], traces)
 
     def batch(self, positions: Mapping[int, Position]) -> Batch:
+        """Return all that is to be persisted of it."""
         return Batch(list(positions.values()), self._begun, self._entries, self._changes)
 
     def _continue(self, known: Transaction, traces: Traces) -> None:
@@ -77,14 +70,8 @@ class Page:
         self._tell(known.gid, state, lost=False)
 
     def _begin(self, asked: Asked, traces: Traces) -> None:
-        definition = followed(asked, traces.told, self._definitions)
-        if definition is None:
-            raise Trouble(
-                f"{asked.gid} has left traces, and its definition {asked.begin.definition} is not"
-                " in the log.",
-                "Name the file of it in the setting `definitions`.",
-            )
-        first = machine.begin(asked.gid, definition, asked.begun(definition), asked.at_us)
+        definition = asked.definition
+        first = machine.begin(asked.gid, definition, asked.begun(), asked.at_us)
         state, more = rebuild(first.state, traces, self._facts.log.now_us)
         self._note(asked.gid, asked.shard, 0, (*first.records, *more))
         self._begun.append(
@@ -114,8 +101,8 @@ class Page:
         )
 
 
-def collected(facts: Facts, told: Mapping[str, Outcome]) -> dict[str, Traces]:
-    """Put together what participants' databases hold of each transaction, and what was told."""
+def collected(facts: Facts, said: Said) -> Callable[[str], Traces]:
+    """Put together what participants' databases hold of each transaction, and what topics say."""
     branches: dict[str, dict[str, str]] = {}
     steps: dict[str, dict[str, Did]] = {}
     for database in facts.databases:
@@ -130,7 +117,9 @@ def collected(facts: Facts, told: Mapping[str, Outcome]) -> dict[str, Traces]:
     for database in facts.databases:
         for marker in database.markers.values():
             branches.setdefault(marker.gid, {})[marker.branch] = marker.status
-    return {
-        gid: Traces(branches.get(gid, {}), steps.get(gid, {}), told.get(gid))
-        for gid in {*branches, *steps, *told}
-    }
+    return lambda gid: Traces(
+        branches.get(gid, {}),
+        steps.get(gid, {}),
+        said.told.get(gid),
+        said.sent.get(gid, Sent.NOTHING),
+    )

@@ -2,19 +2,24 @@
 
 What a transaction has led to is kept outside of its log: by participants'
 databases, in the rows that make commands harmless when they come twice, and
-on the topic of outcomes. Nothing is guessed from it. A branch that has
-committed, or an outcome that was told, proves the decision; and where nothing
-proves a commit, nobody has heard of one, so that to abort is as good as it
-was before anything was decided.
+on the topics of commands and outcomes. Nothing is guessed from it. A branch
+that has committed, or was told to, or an outcome that was told, proves the
+decision; and where nothing proves a commit, nobody has heard of one, so that
+to abort is as good as it was before anything was decided.
+
+Commands that are still to be done do no harm then. A commit, or an undo, that
+is on its topic is proof as if it were done; a branch is prepared, or a step
+executed, only if its mark does not say by then that it is over.
 
 This holds only once nobody is left who could still act on the old log: no
-coordinator runs, and participants have finished all commands that were sent.
+coordinator runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntFlag
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from coordinator.core import compensation, saga
@@ -41,7 +46,7 @@ from wire.messages import Outcome as Told
 PREPARED: Final = "prepared"
 COMMITTED: Final = "committed"
 NOT_COMMITTED: Final = "the log was restored, and nothing shows that any branch had committed"
-HAD_COMMITTED: Final = "the log was restored; a branch had committed"
+HAD_COMMITTED: Final = "the log was restored; a branch had committed, or was told to"
 HAD_TURNED_BACK: Final = "the log was restored; it had turned back"
 FINAL: Final = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMPENSATED)
 
@@ -56,6 +61,15 @@ class Did(NamedTuple):
     reason: str = ""
 
 
+class Sent(IntFlag):
+    """Commands that are on their topics, done or not."""
+
+    NOTHING = 0
+    ANYTHING = 1
+    COMMIT = 2
+    UNDO = 4
+
+
 @dataclass(frozen=True)
 class Traces:
     """What is known of one transaction outside of the log."""
@@ -65,9 +79,11 @@ class Traces:
     steps: Mapping[str, Did] = field(default_factory=dict[str, Did])
     told: Told | None = None
     """The last outcome that was told."""
+    sent: Sent = Sent.NOTHING
+    """What participants were sent, and may do yet."""
 
     def __bool__(self) -> bool:
-        return bool(self.branches or self.steps or self.told)
+        return bool(self.branches or self.steps or self.told or self.sent)
 
 
 def rebuild(state: State, traces: Traces, now_us: int) -> tuple[State, tuple[AnyRecord, ...]]:
@@ -85,10 +101,13 @@ def rebuild(state: State, traces: Traces, now_us: int) -> tuple[State, tuple[Any
 
 def _atomic(move: Move, traces: Traces, now_us: int) -> Move:
     state: TwoPhase = move.state
-    if state.phase is AtomicPhase.ENDED:
+    if state.phase in (AtomicPhase.PARKED, AtomicPhase.ENDED):
         return move
     if state.decided is None:
-        move = move.remember(_decision(state, traces), now_us)
+        decision = _decision(state, traces)
+        if decision is None:
+            return move
+        move = move.remember(decision, now_us)
     told = traces.told
     if told is not None and Outcome(told.outcome) not in FINAL:
         # Somebody has ended a branch by hand, or was to: that is for a person again.
@@ -97,7 +116,7 @@ def _atomic(move: Move, traces: Traces, now_us: int) -> Move:
     return move
 
 
-def _decision(state: TwoPhase, traces: Traces) -> Decided:
+def _decision(state: TwoPhase, traces: Traces) -> Decided | None:
     told = traces.told
     if told is not None and told.outcome == Outcome.COMMITTED:
         return Decided(
@@ -106,10 +125,12 @@ def _decision(state: TwoPhase, traces: Traces) -> Decided:
             reason=told.reason,
             output=told.output,
         )
-    if COMMITTED in traces.branches.values():
+    if Sent.COMMIT in traces.sent or COMMITTED in traces.branches.values():
         return Decided(
             decision=Decision.COMMIT, awaited=_touched(state, traces), reason=HAD_COMMITTED
         )
+    if told is None and len(state.definition.branches) == 1:
+        return None  # it decides for itself, and may be about to: it is asked again
     reason = told.reason if told is not None else NOT_COMMITTED
     return Decided(decision=Decision.ABORT, awaited=tuple(state.definition.branches), reason=reason)
 
@@ -146,9 +167,10 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
 
 def _turned_back(traces: Traces) -> bool:
     told = traces.told
-    if told is not None and told.outcome in (Outcome.ABORTED, Outcome.COMPENSATED):
-        return True
-    return any(did.status in ("refused", "sealed", "undone") for did in traces.steps.values())
+    if told is not None and Outcome(told.outcome) in FINAL:
+        return told.outcome != Outcome.COMMITTED
+    back = any(did.status in ("refused", "sealed", "undone") for did in traces.steps.values())
+    return back or Sent.UNDO in traces.sent
 
 
 def _back(move: Move, traces: Traces, now_us: int) -> Move:

@@ -1,8 +1,8 @@
 """The steps of a recovery, in their order.
 
-    quiet      no coordinator runs, and participants have finished their commands
+    quiet      no coordinator runs
     claim      all shards of the store, so that nobody begins meanwhile
-    read       starts and outcomes from Kafka, traces from participants' databases
+    read       starts, commands and outcomes from Kafka, and then participants' databases
     rebuild    what they prove of each transaction
     persist    that, page by page, under our epochs
     raise      the generation: later starts have other names, and marks count anew
@@ -21,16 +21,15 @@ from typing import Final, NamedTuple
 from audit.reading import PAGE, Source
 from coordinator.cli.errors import Trouble
 from coordinator.config import Config
-from coordinator.definitions import Definitions, publish
+from coordinator.definitions import Definitions, participants, publish
 from coordinator.log.ask import ask
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import Batch, ClusterFacts, Position
 from coordinator.marks import Marks
 from coordinator.service import load_files
 from recovery.page import Page, Rebuilt
-from recovery.starts import Asked, asked_since, by_shard, told_ever
+from recovery.starts import Asked, Naming, Said, asked_since, by_shard, sent_since, told_ever
 from wire.kafka import ShardReader
-from wire.messages import Outcome
 from wire.topics import Topics
 
 LEASE_US: Final = 600_000_000
@@ -39,9 +38,17 @@ LEASE_US: Final = 600_000_000
 OWNER: Final = "recovery"
 """One name, so that a recovery takes over at once from one that was broken off."""
 
+CLOCKS_MS: Final = 600_000
+"""How much the clocks of the log and of coordinators may differ."""
+
+NEWEST: Final = """
+    SELECT (extract(epoch FROM coalesce(max(changed_at), '1970-01-01')) * 1000)::bigint
+      FROM twofold.transaction
+"""
 POSITIONS: Final = (
     "SELECT id, epoch, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
 )
+KNOWN: Final = "SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[])"
 NOT_ENDED: Final = "SELECT gid FROM twofold.transaction WHERE status <> 'ended'"
 RAISE: Final = """
     WITH raised AS (UPDATE twofold.cluster SET generation = $2 WHERE generation = $1 RETURNING 1)
@@ -120,22 +127,36 @@ class Recovery:
             mark.generation for mark in (await marks.last([p.shard for p in positions])).values()
         ]
         newest = max([facts.generation, *last])
-        asked = await asked_since(
-            self.reader, topics, positions, facts.name, range(facts.generation, newest + 1)
-        )
-        told = await told_ever(self.reader, topics, self.config.kafka.bootstrap)
+        names = Naming(facts.name, range(facts.generation, newest + 1), self.definitions)
+        asked = await asked_since(self.reader, topics, positions, names)
+        # What was sent after this is read is not: nobody is left to send. What was sent
+        # before, and is done by now, is seen in the databases, which are read last.
+        said = await self._said(log, topics)
         ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
         # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.
         moved = [p._replace(replies_offset=ends[topics.replies, p.shard]) for p in positions]
-        rebuilt = await self._rebuild(log, {p.shard: p for p in moved}, asked, told)
+        rebuilt = await self._rebuild(log, {p.shard: p for p in moved}, asked, said)
         if self.reason is not None:
-            said = (facts.generation, newest + 1, len(rebuilt), self.actor, self.reason)
-            if not await ask(log.pool, RAISE, *said):
+            raised = (facts.generation, newest + 1, len(rebuilt), self.actor, self.reason)
+            if not await ask(log.pool, RAISE, *raised):
                 raise Trouble("somebody else has recovered this log meanwhile.")
-        shards = {p.shard: p for p in positions}
-        in_doubt = set(by_shard(await self.source.in_doubt(), shards))
-        explained = {one.gid for one in rebuilt} | set(await self._not_ended(log))
-        return Done(self.number, forgotten, newest + 1, rebuilt, sorted(in_doubt - explained))
+        traced = by_shard([*await self.source.in_doubt(), *said.told], {p.shard for p in positions})
+        unexplained = set(traced) - {one.gid for one in rebuilt} - await self._known(log, traced)
+        return Done(self.number, forgotten, newest + 1, rebuilt, sorted(unexplained))
+
+    async def _said(self, log: PostgresLog, topics: Topics) -> Said:
+        bootstrap = self.config.kafka.bootstrap
+        called = {name for one in self.definitions.all_newest() for name in participants(one)}
+        [[newest_ms]] = await ask(log.pool, NEWEST, within_s=None)
+        return Said(
+            await told_ever(self.reader, topics, bootstrap),
+            await sent_since(self.reader, bootstrap, called, newest_ms - CLOCKS_MS),
+        )
+
+    async def _known(self, log: PostgresLog, names: Sequence[str]) -> set[str]:
+        """Find the transactions that the log has."""
+        pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
+        return {row[0] for page in pages for row in await ask(log.pool, KNOWN, page)}
 
     async def _not_ended(self, log: PostgresLog) -> list[str]:
         return [row[0] for row in await ask(log.pool, NOT_ENDED, within_s=None)]
@@ -145,16 +166,14 @@ class Recovery:
         log: PostgresLog,
         positions: Mapping[int, Position],
         asked: Mapping[str, Asked],
-        told: Mapping[str, Outcome],
+        said: Said,
     ) -> list[Rebuilt]:
         wanted = sorted({*await self._not_ended(log), *asked})
         await self._persist(log, Batch(list(positions.values()), [], [], []))
         found: list[Rebuilt] = []
         for start in range(0, len(wanted), PAGE):
             names = wanted[start : start + PAGE]
-            page = Page(await self.source.read(names), asked, told, self.definitions)
-            for gid in names:
-                page.add(gid)
+            page = Page(names, await self.source.read(names), asked, said)
             found += page.rebuilt
             await self._persist(log, page.batch(positions))
         return found

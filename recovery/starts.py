@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -11,36 +11,38 @@ from coordinator.core.records import Begun
 from coordinator.definitions import Definitions
 from coordinator.log.store import Position
 from coordinator.telemetry import identity
+from recovery.rebuild import Sent
 from sagas.model import AnyDefinition
 from wire import gids
-from wire.envelope import Unreadable, unseal
+from wire.envelope import Unreadable, type_of, unseal
 from wire.gids import Gid
 from wire.kafka import Received, ShardReader, partition_counts
-from wire.messages import Begin, Outcome
+from wire.messages import Begin, Commit, Compensate, Outcome
 from wire.topics import Topics
 
 REFUSED: Final = "REFUSED"
 
 
 class Asked(NamedTuple):
-    """A start that was asked for after the log's end, under the name that it would have had."""
+    """A start that the log has not seen, under a name that it would have had."""
 
     gid: str
     shard: int
     at_us: int
     begin: Begin
+    definition: AnyDefinition
     cause: str | None
 
-    def begun(self, definition: AnyDefinition) -> Begun:
+    def begun(self) -> Begun:
         """Return the first record of its transaction."""
         name = gids.parse(self.gid)
         assert name is not None, "we have named it"
         # Whoever looks for what became of it will want to see it.
         context, parent = identity.root(self.gid, name.unique, self.cause, sampled=True)
         return Begun(
-            definition=definition.hash,
-            name=definition.name,
-            version=definition.version,
+            definition=self.definition.hash,
+            name=self.definition.name,
+            version=self.definition.version,
             key=self.begin.key,
             input=self.begin.input,
             traceparent=context,
@@ -48,14 +50,33 @@ class Asked(NamedTuple):
         )
 
 
+class Naming(NamedTuple):
+    """What the names of transactions are made of, beside the records of their starts."""
+
+    cluster: str
+    generations: Sequence[int]
+    definitions: Definitions
+
+    def asked(self, record: Received) -> Iterator[Asked]:
+        """Yield a start, under each name that it may have got."""
+        with suppress(Unreadable):
+            envelope = unseal(record.headers, record.value)
+            begin, shard = envelope.message, record.partition
+            if not isinstance(begin, Begin):
+                return
+            at = (record.timestamp_ms, shard, record.offset)
+            for definition in self.definitions.of_name(begin.definition):
+                unique = gids.unique_of_start(*at, begin.key, definition.hash)
+                for generation in self.generations:
+                    gid = str(Gid(self.cluster, generation, shard, unique))
+                    at_us = max(0, record.timestamp_ms) * 1000
+                    yield Asked(gid, shard, at_us, begin, definition, envelope.traceparent)
+
+
 async def asked_since(
-    reader: ShardReader,
-    topics: Topics,
-    positions: Sequence[Position],
-    cluster: str,
-    generations: Iterable[int],
+    reader: ShardReader, topics: Topics, positions: Sequence[Position], naming: Naming
 ) -> dict[str, Asked]:
-    """Read the starts that the log has not seen, by each name that they may have got.
+    """Read the starts that the log has not seen, by name.
 
     Raises:
         Trouble: the topic holds them no longer.
@@ -70,25 +91,8 @@ async def asked_since(
                 f" is at {offset}: what was asked for in between is not known.",
                 "Restore a younger backup.",
             )
-    generations = tuple(generations)
-    found: dict[str, Asked] = {}
-    for record in await reader.read(begins, ends):
-        for asked in _asked(record, cluster, generations):
-            found[asked.gid] = asked
-    return found
-
-
-def _asked(record: Received, cluster: str, generations: Iterable[int]) -> Iterator[Asked]:
-    with suppress(Unreadable):
-        envelope = unseal(record.headers, record.value)
-        begin = envelope.message
-        if isinstance(begin, Begin):
-            place = (record.timestamp_ms, record.partition, record.offset)
-            unique = gids.unique_of_start(*place, begin.definition, begin.key)
-            for generation in generations:
-                gid = str(Gid(cluster, generation, record.partition, unique))
-                at_us = max(0, record.timestamp_ms) * 1000
-                yield Asked(gid, record.partition, at_us, begin, envelope.traceparent)
+    records = await reader.read(begins, ends)
+    return {asked.gid: asked for record in records for asked in naming.asked(record)}
 
 
 async def told_ever(reader: ShardReader, topics: Topics, bootstrap: str) -> dict[str, Outcome]:
@@ -104,18 +108,48 @@ async def told_ever(reader: ShardReader, topics: Topics, bootstrap: str) -> dict
     return found
 
 
-def followed(asked: Asked, told: Outcome | None, definitions: Definitions) -> AnyDefinition | None:
-    """Return the definition that a start has followed: the one it was told with, or the newest."""
-    if told is not None:
-        of_version = definitions.by_version(told.definition, told.version)
-        if of_version is not None:
-            return of_version
-    return definitions.newest(asked.begin.definition)
+KINDS: Final[Mapping[object, Sent]] = {
+    Commit: Sent.ANYTHING | Sent.COMMIT,
+    Compensate: Sent.ANYTHING | Sent.UNDO,
+}
 
 
-def by_shard(names: Iterable[str], shards: Mapping[int, object]) -> Iterator[str]:
+class Said(NamedTuple):
+    """What the topics say that coordinators have said, by gid."""
+
+    told: Mapping[str, Outcome]
+    """The last outcome that was told."""
+    sent: Mapping[str, Sent]
+    """What participants were sent."""
+
+
+def sent(records: Iterable[Received]) -> dict[str, Sent]:
+    """Find out what was sent, by gid, which is the key of commands."""
+    found: dict[str, Sent] = {}
+    for record in records:
+        if record.key is not None:
+            gid = record.key.decode(errors="replace")
+            kind = KINDS.get(type_of(record.headers), Sent.ANYTHING)
+            found[gid] = found.get(gid, Sent.NOTHING) | kind
+    return found
+
+
+async def sent_since(
+    reader: ShardReader, bootstrap: str, participants: Iterable[str], at_ms: int
+) -> dict[str, Sent]:
+    """Read all commands that were sent since: a partition at a time, since they may be many."""
+    counts = await partition_counts(bootstrap, map(Topics.commands, participants))
+    places = [(topic, n) for topic, count in counts.items() for n in range(count)]
+    begins, ends = await reader.since(places, at_ms), await reader.ends(places)
+    found: dict[str, Sent] = {}
+    for place in places:
+        records = await reader.read({place: begins[place]}, {place: ends[place]})
+        for gid, kinds in sent(records).items():
+            found[gid] = found.get(gid, Sent.NOTHING) | kinds
+    return found
+
+
+def by_shard(names: Iterable[str], shards: Collection[int]) -> list[str]:
     """Choose the transactions of these shards."""
-    for name in names:
-        parsed = gids.parse(name)
-        if parsed is not None and parsed.shard in shards:
-            yield name
+    parsed = ((name, gids.parse(name)) for name in names)
+    return [name for name, found in parsed if found is not None and found.shard in shards]

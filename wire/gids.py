@@ -73,13 +73,13 @@ def shard_of_start(definition: str, key: str, shards: int) -> int:
     return int.from_bytes(digest, "big") % shards
 
 
-def unique_of_start(at_ms: int, partition: int, offset: int, definition: str, key: str) -> str:
-    """Name a transaction after the record that asks for it.
+def unique_of_start(at_ms: int, partition: int, offset: int, key: str, definition: str) -> str:
+    """Name a transaction after the record that asks for it, and the definition's hash.
 
     So whoever reads that record gives the same name: a log that has lost the
-    beginning of a transaction still finds what was done under it. ``at_ms`` is
-    the broker's time on the record; with it, a topic that was recreated has
-    other names.
+    beginning of a transaction still finds what was done under it, and by which
+    version. ``at_ms`` is the broker's time on the record; with it, a topic that
+    was recreated has other names.
     """
     place = f"{partition}/{offset}/{definition}\0{key}"
     digest = hashlib.blake2b(place.encode(), digest_size=10).digest()

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 
 from tests.chaos.controls import run_all
+from tests.chaos.faults import REST_S
+from tests.chaos.load import MOVERS
 from tests.chaos.report import told, write
-from tests.chaos.run import run
+from tests.chaos.run import Wanted, run
 
 BEGAN = time.monotonic()
 
@@ -27,13 +29,16 @@ def main() -> None:
         "--controls", action="store_true", help="see that two broken builds are caught"
     )
     parser.add_argument("--report", type=Path, help="write a page about the run to this file")
+    parser.add_argument("--movers", type=int, default=MOVERS, help="clients that move money")
+    parser.add_argument("--rest", type=float, default=REST_S[1], help="seconds between faults")
     given = parser.parse_args()
     if given.controls:
         controls()
         return
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
     directory = Path(tempfile.mkdtemp(prefix="twofold-chaos-"))
-    result = asyncio.run(run(directory, seconds=given.seconds, seed=seed, say=say))
+    wanted = Wanted(given.seconds, seed, given.movers, given.rest)
+    result = asyncio.run(run(directory, wanted, say))
     for line in told(result):
         say(line)
     if given.report:

@@ -20,6 +20,7 @@ from tests.chaos.system import System
 
 HANDS: Final = 3
 REST_S: Final = (0.5, 2.5)
+"""How long a hand rests between two faults."""
 
 Note = Callable[[str], None]
 Harm = Callable[[System, random.Random, Note], Awaitable[None]]
@@ -80,7 +81,8 @@ class Timeline:
 class Faults:
     """Several hands that do harm, independently of each other."""
 
-    def __init__(self, system: System, seed: int) -> None:
+    def __init__(self, system: System, seed: int, rest_s: float = REST_S[1]) -> None:
+        self._rest_s = (REST_S[0], rest_s)
         self.timeline = Timeline()
         self._system = system
         self._draws = _draws(seed)
@@ -94,7 +96,7 @@ class Faults:
     async def _hand(self, stop: asyncio.Event) -> None:
         while True:
             number, kind, dice = next(self._draws)
-            await asyncio.sleep(dice.uniform(*REST_S))
+            await asyncio.sleep(dice.uniform(*self._rest_s))
             if stop.is_set():
                 return
             noted: list[str] = []

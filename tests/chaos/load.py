@@ -138,7 +138,8 @@ class Speaker:
 class Load:
     """All clients, and the book of what they asked for and were told."""
 
-    def __init__(self, bootstrap: str, dice: random.Random) -> None:
+    def __init__(self, bootstrap: str, dice: random.Random, movers: int = MOVERS) -> None:
+        self._movers = movers
         self.book: list[Start] = []
         self.ear = Ear(bootstrap)
         self._speaker = Speaker(bootstrap)
@@ -159,7 +160,7 @@ class Load:
         self.stopping.clear()
         kinds: list[tuple[str, Callable[[str, random.Random], Start]]] = [
             *(("writer", _count) for _ in range(WRITERS)),
-            *(("mover", _move) for _ in range(MOVERS)),
+            *(("mover", _move) for _ in range(self._movers)),
             *(("payer", _pay) for _ in range(PAYERS)),
         ]
         async with asyncio.TaskGroup() as group:

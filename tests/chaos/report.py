@@ -34,7 +34,7 @@ NOT_INJECTED: Final = (
 
 def told(result: Result) -> list[str]:
     """Tell what came of it; the timeline only if something does not hold."""
-    lines = [f"seed {result.seed}, {result.seconds:g} s"]
+    lines = [result.wanted.command]
     lines += [f"  {count:5}  {kind}" for kind, count in sorted(result.timeline.counts.items())]
     lines += [
         f"outcomes: {dict(result.outcomes)}",
@@ -56,7 +56,7 @@ def _page(result: Result) -> list[str]:
     counts, ended = result.timeline.counts, sum(result.outcomes.values())
     return [
         INTRODUCTION,
-        f"- command: `make chaos SECONDS={result.seconds:g} SEED={result.seed}`",
+        f"- command: `{result.wanted.command}`",
         f"- commit: {commit()}, {day()}",
         f"- machine: {machine()}",
         f"- {ended} transactions, {sum(counts.values())} faults of {len(counts)} kinds",

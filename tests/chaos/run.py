@@ -16,8 +16,8 @@ import asyncpg
 
 from compose.demo.check import Finding
 from tests.chaos import check
-from tests.chaos.faults import Faults, Timeline
-from tests.chaos.load import Load
+from tests.chaos.faults import REST_S, Faults, Timeline
+from tests.chaos.load import MOVERS, Load
 from tests.chaos.system import Shape, System, running
 from wire.kafka import KafkaUnavailable
 
@@ -29,12 +29,30 @@ CALM_S: Final = 1.5
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a run."""
+
+    seconds: float
+    seed: int
+    movers: int = MOVERS
+    """Clients that move money by two-phase commit."""
+    rest_s: float = REST_S[1]
+    """How long each of three hands rests between two faults, at most."""
+
+    @property
+    def command(self) -> str:
+        """Return the command that does the same."""
+        said = f"make chaos SECONDS={self.seconds:g} SEED={self.seed}"
+        said += f" MOVERS={self.movers}" if self.movers != MOVERS else ""
+        return said + (f" REST={self.rest_s:g}" if self.rest_s != REST_S[1] else "")
+
+
 @dataclass
 class Result:
     """What came of a run."""
 
-    seed: int
-    seconds: float
+    wanted: Wanted
     findings: list[Finding]
     timeline: Timeline
     outcomes: Counter[str]
@@ -47,14 +65,15 @@ class Result:
         return all(finding.holds for finding in self.findings)
 
 
-async def run(directory: Path, *, seconds: float, seed: int, say: Say) -> Result:
+async def run(directory: Path, wanted: Wanted, say: Say) -> Result:
     """Run, and say how it goes."""
+    seed, seconds = wanted.seed, wanted.seconds
     say(f"seed {seed}; logs are in {directory}")
     async with running(directory, Shape()) as system:
         for process in system.processes:
             await process.start()
-        load = Load(system.kafka.bootstrap, random.Random(seed))
-        faults = Faults(system, seed)
+        load = Load(system.kafka.bootstrap, random.Random(seed), wanted.movers)
+        faults = Faults(system, seed, wanted.rest_s)
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(load.ear.run()), group.create_task(system.supervise())]
             drained_s = await _trouble(system, load, faults, seconds, say)
@@ -64,8 +83,7 @@ async def run(directory: Path, *, seconds: float, seed: int, say: Say) -> Result
                 task.cancel()
         await load.close()
     return Result(
-        seed,
-        seconds,
+        wanted,
         found,
         faults.timeline,
         Counter(words[0] for words in load.ear.outcomes.values()),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from participants import Call, Participant, Refused
 
 DATABASES: Final = ("chaos_a", "chaos_b", "chaos_c")
-ACCOUNTS: Final = 40
+ACCOUNTS: Final = 400
 FIRST_BALANCE: Final = 1_000_000
 
 TABLES: Final = f"""

@@ -21,9 +21,10 @@ from tests.chaos.surroundings import commit, day, machine
 from tests.mutants.cores import CORES
 from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
+from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS)
+MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES)
 
 SEARCHED: Final = (
     "coordinator/core/",

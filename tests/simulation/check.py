@@ -107,6 +107,16 @@ class Check(logs.Watching, databases.Watching):
 
     # ── the log ──────────────────────────────────────────────────────────────
 
+    def restored(self, log: logs.SimLog) -> None:
+        """See the log go back: what it says now is all it says. What others know, they know."""
+        self.facts.clear()
+        for gid in log.rows:
+            entries = log.entries(gid)
+            for entry in entries:
+                self._recorded(entry)
+        self.epochs = defaultdict(int, {n: p.epoch for n, p in log.positions.items()})
+        self._offsets.clear()
+
     def claimed(self, replica: str, positions: Sequence[Position]) -> None:
         for position in positions:
             self.insist(position.epoch > self.epochs[position.shard], "epochs rise", f"{position}")

@@ -51,6 +51,7 @@ class Fault(StrEnum):
     START_REPEATED = "start repeated"
     START_CHANGED = "start repeated with another input"
     VERSION_PUBLISHED = "new version published"
+    LOG_RESTORED = "log restored from a backup"
 
 
 RATES: Final = {
@@ -86,6 +87,7 @@ RATES: Final = {
     Fault.START_CHANGED: 0.3,
     Fault.VERSION_PUBLISHED: 0.1,
     Fault.MESSAGE_UNREADABLE: 0.05,
+    Fault.LOG_RESTORED: 0.3,
 }
 """How often each strikes where it is on: a time it could, or a tick of the nemesis."""
 

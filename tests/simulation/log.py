@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from coordinator.core.records import Decision, Entry
 from coordinator.log.memory import MemoryLog
@@ -30,6 +31,16 @@ from tests.simulation.process import Process
 T = TypeVar("T")
 
 TRAVEL_S = 0.002
+_KEPT: Final = (
+    "_shards",
+    "_leases",
+    "_heartbeats",
+    "_rows",
+    "_starts",
+    "_entries",
+    "_definitions",
+    "_facts",
+)
 GIVEN_UP_S = 0.4
 
 
@@ -55,6 +66,8 @@ class SimLog(MemoryLog):
     def __init__(self, facts: ClusterFacts, clock: Callable[[], int], watching: Watching) -> None:
         super().__init__(facts, clock)
         self.watching = watching
+        self.life = 0
+        """How often it was restored: connections are to one life of it."""
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         """Write a batch, before the eyes of the invariants."""
@@ -86,6 +99,19 @@ class SimLog(MemoryLog):
         """Let a lease end before its time."""
         self._leases.pop(shard, None)
 
+    def copied(self) -> dict[str, Any]:
+        """Return a backup."""
+        return copy.deepcopy({name: vars(self)[name] for name in _KEPT})
+
+    def restored(self, backup: Mapping[str, Any]) -> None:
+        """Be as the backup was."""
+        vars(self).update(backup)
+        self.life += 1
+
+    def raise_generation(self) -> None:
+        """Let later transactions have other names."""
+        self._facts = self._facts._replace(generation=self._facts.generation + 1)
+
     @property
     def positions(self) -> Mapping[int, Position]:
         """All shards, as the last write left them."""
@@ -114,8 +140,14 @@ class LogClient(DecisionLog):
     ) -> None:
         self._server, self._process, self._faults = server, process, faults
         self._chance, self._reachable = chance, reachable
+        self._life = server.life
 
-    async def _ask(self, execute: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _ask(self, wanted: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async def execute() -> T:
+            if self._server.life != self._life:
+                raise LogUnavailable("the server is another one")
+            return await wanted()
+
         faults, name = self._faults, self._process.name
         if not self._reachable() or faults.strikes(Fault.LOG_UNAVAILABLE, name):
             await self._process.step()

@@ -73,7 +73,7 @@ class Nemesis:
         gone = [c for c in world.coordinators if not c.process.alive or c.process.done]
         for coordinator in gone:
             world.coordinators.remove(coordinator)
-        while len(world.coordinators) < self._coordinators:
+        while len(world.coordinators) < self._coordinators and not world.restoring.under_way:
             world.start_coordinator()
         for name, processes in world.workers.items():
             world.workers[name] = [p for p in processes if p.alive]

@@ -27,6 +27,7 @@ from tests.simulation.nemesis import Nemesis
 from tests.simulation.participants import Worker
 from tests.simulation.process import Process
 from tests.simulation.programme import Starting
+from tests.simulation.restoring import Restoring
 from tests.simulation.trace import Trace
 from wire.envelope import Envelope, Unreadable, seal, unseal
 from wire.gids import shard_of_start
@@ -102,6 +103,7 @@ class World:
         for name in self.databases:
             self.start_worker(name)
         self.nemesis = Nemesis(self, self.faults)
+        self.restoring = Restoring(self)
 
     def now_us(self) -> int:
         """The time of the log's clock."""
@@ -201,10 +203,12 @@ class World:
             send = self.begin if start.key in first else self._insist_on
             first.add(start.key)
             self.loop.call_later(start.at_s, send, start)
+        restoring = asyncio.create_task(self.restoring.run())
         while self.loop.time() < TROUBLE_S and self._goes_on():
             self.nemesis.strike()
             await asyncio.sleep(TICK_S)
         self.nemesis.heal()
+        await restoring
         await self._until(self._is_over, "everything ends in time")
         self._judge()
         if self.faults.plan.seed % REPLAYED_EACH == 0 and self.check.violation is None:
@@ -219,7 +223,9 @@ class World:
         """Let everything that was ever said be said again."""
         await self._until(self._is_read, "everything is read")
         buried, unreadable = len(self.check.buried), self.broker.unreadable
-        self.check.insist(buried == unreadable, "what is unreadable is buried", f"{buried}")
+        # A recovery goes on behind the replies, whatever is among them.
+        all_buried = buried == unreadable or Fault.LOG_RESTORED in self.faults.struck
+        self.check.insist(all_buried, "what is unreadable is buried", f"{buried}")
         before = ending.what_stands(self.check)
         self.trace.note("nemesis", "replays everything")
         for log in tuple(self.broker.logs.values()):

@@ -12,7 +12,7 @@ from coordinator.core.machine import State
 from coordinator.core.records import AnyRecord, Begun, Decided, Decision, Entry, Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.core.transition import Status
-from recovery.rebuild import Did, Traces, rebuild
+from recovery.rebuild import Did, Sent, Traces, rebuild
 from tests.core.coordinator.builders import (
     GID,
     START_US,
@@ -22,7 +22,7 @@ from tests.core.coordinator.builders import (
     saga,
     step,
 )
-from wire.messages import Commit, Compensate, Execute, Rollback
+from wire.messages import Commit, Compensate, Execute, Prepare, Rollback
 from wire.messages import Outcome as Told
 
 LATER_US = START_US + 3_600_000_000
@@ -87,6 +87,26 @@ def test_only_what_was_seen_outside_proves_a_commit(
     commands = [m for m in asked(state) if isinstance(m, Commit | Rollback)]
     assert [m.branch for m in commands] == list(awaited)
     assert {type(m) for m in commands} <= {Commit if decision is Decision.COMMIT else Rollback}
+
+
+def test_a_commit_that_is_on_its_topic_is_as_good_as_done() -> None:
+    """Whoever reads it commits, whatever the log says by then."""
+    story = Story.begin(atomic("a", "b"))
+    traces = Traces({"a": "prepared", "b": "prepared"}, sent=Sent.ANYTHING | Sent.COMMIT)
+    _, [decided] = rebuild(story.state, traces, LATER_US)
+    assert isinstance(decided, Decided)
+    assert decided.decision is Decision.COMMIT
+
+
+def test_a_branch_that_is_alone_is_asked_again() -> None:
+    """It decides for itself, and what it was sent may be read any moment."""
+    story = Story.begin(atomic("a"))
+    state, records = rebuild(story.state, Traces(sent=Sent.ANYTHING), LATER_US)
+    assert records == ()
+    assert [type(message) for message in asked(state)] == [Prepare]
+    _, [decided] = rebuild(story.state, Traces({"a": "committed"}), LATER_US)
+    assert isinstance(decided, Decided)
+    assert decided.decision is Decision.COMMIT
 
 
 def test_what_is_decided_already_needs_nothing() -> None:
@@ -161,6 +181,14 @@ def test_a_saga_that_had_turned_back_goes_on_back(second: Did) -> None:
     assert "CompensationBegan" in kinds(records)
     assert replayed(story, records) == state
     assert [(m.step, type(m)) for m in asked(state)] == [("book", Compensate)]
+
+
+def test_a_saga_that_was_told_to_go_back_goes_back() -> None:
+    """The undo is on its topic, and will be done."""
+    story = Story.begin(saga(step("book"), step("pay", "book")))
+    traces = Traces(steps={"book": Did("done")}, sent=Sent.ANYTHING | Sent.UNDO)
+    state, _ = rebuild(story.state, traces, LATER_US)
+    assert [(m.step, type(m)) for m in asked(state)] == [("pay", Compensate)]
 
 
 def test_what_was_undone_is_not_undone_again() -> None:

@@ -182,17 +182,17 @@ def test_what_no_start_key_may_be(key: str) -> None:
 
 def test_the_record_that_asks_for_a_transaction_gives_it_its_name() -> None:
     """And another record another one, be it only a recreated topic's."""
-    asked = (1_700_000_000_123, 3, 17, "order", "k")
+    asked = (1_700_000_000_123, 3, 17, "k", "sha256:1")
     others = [
-        (1_700_000_000_124, 3, 17, "order", "k"),
-        (1_700_000_000_123, 2, 17, "order", "k"),
-        (1_700_000_000_123, 3, 18, "order", "k"),
-        (1_700_000_000_123, 3, 17, "orders", "k"),
-        (1_700_000_000_123, 3, 17, "order", "l"),
+        (1_700_000_000_124, 3, 17, "k", "sha256:1"),
+        (1_700_000_000_123, 2, 17, "k", "sha256:1"),
+        (1_700_000_000_123, 3, 18, "k", "sha256:1"),
+        (1_700_000_000_123, 3, 17, "l", "sha256:1"),
+        (1_700_000_000_123, 3, 17, "k", "sha256:2"),
     ]
     name = unique_of_start(*asked)
 
     assert name == unique_of_start(*asked)
     assert len({name, *(unique_of_start(*other) for other in others)}) == len(others) + 1
     assert Gid("main", 1, 3, name).began_us == 1_700_000_000_123_000
-    assert unique_of_start(-1, 0, 0, "order", "k").startswith("0" * 12)
+    assert unique_of_start(-1, 0, 0, "k", "sha256:1").startswith("0" * 12)

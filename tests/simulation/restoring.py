@@ -1,0 +1,124 @@
+"""The log's server dies with its disk, and an old copy of it takes its place.
+
+What `twofold recover` does is done here with the product's own parts: starts
+are named by recovery/starts.py, and compared and rebuilt by recovery/page.py.
+Only what reads Kafka and Postgres is written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from audit import facts as known
+from coordinator.core import machine
+from coordinator.core.records import Begun
+from coordinator.definitions import Definitions
+from recovery.page import Page
+from recovery.starts import Asked, Naming, Said, sent
+from tests.simulation.faults import Fault
+from wire.envelope import Unreadable, unseal
+from wire.messages import Outcome
+from wire.topics import Topics
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+UNDER_WAY_S: Final = 7.0
+"""What was sent before, or was said by the dead, has arrived by then."""
+LEASE_US: Final = 3_600_000_000
+
+
+class Restoring:
+    """One loss of the log, if the seed has one."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.under_way = False
+
+    async def run(self) -> None:
+        """Copy the log, go on, lose it, restore the copy, and bring that up to date."""
+        faults = self._world.faults
+        if not faults.strikes(Fault.LOG_RESTORED):
+            return
+        await asyncio.sleep(faults.between(Fault.LOG_RESTORED, 0.0, 3.0))
+        backup = self._world.log.copied()
+        await asyncio.sleep(faults.between(Fault.LOG_RESTORED, 0.1, 4.0))
+        self.under_way = True
+        for coordinator in self._world.coordinators:
+            coordinator.process.kill()
+        await asyncio.sleep(UNDER_WAY_S)
+        self._world.log.restored(copy.deepcopy(backup))
+        self._world.check.restored(self._world.log)
+        self._world.trace.note("log", "is restored")
+        await self._recover()
+        self.under_way = False
+
+    async def _recover(self) -> None:
+        world, server = self._world, self._world.log
+        facts = await server.facts()
+        definitions = Definitions()
+        for definition in world.published:
+            definitions.add(definition)
+        claimed = await server.claim("recovery", range(world.shards), LEASE_US)
+        names = Naming(facts.name, [facts.generation], definitions)
+        topics, logs = world.topics, world.broker.logs
+        asked: dict[str, Asked] = {}
+        for position in claimed:
+            requests = logs[topics.requests, position.shard]
+            for record in requests[position.requests_offset :]:
+                asked |= {one.gid: one for one in names.asked(record)}
+        moved = [p._replace(replies_offset=len(logs[topics.replies, p.shard])) for p in claimed]
+        every = [r for (topic, _), log in logs.items() if _commands(topic) for r in log]
+        said = Said(self._told(), sent(every))
+        page = Page(sorted({*server.rows, *asked}), self._facts(facts), asked, said)
+        await server.persist(page.batch({p.shard: p for p in moved}))
+        server.raise_generation()
+        await server.leave("recovery")
+
+    def _told(self) -> dict[str, Outcome]:
+        found: dict[str, Outcome] = {}
+        for (topic, _), log in self._world.broker.logs.items():
+            if topic == self._world.topics.outcomes:
+                for record in log:
+                    with suppress(Unreadable):
+                        message = unseal(record.headers, record.value).message
+                        assert isinstance(message, Outcome)
+                        if message.outcome != "REFUSED":
+                            found[message.gid] = message
+        return found
+
+    def _facts(self, facts: Any) -> known.Facts:
+        """Say what the log and the databases hold, as an audit would read it."""
+        world = self._world
+        transactions = {gid: self._transaction(gid) for gid in world.log.rows}
+        log = known.LogFacts(facts.name, [facts.generation], world.now_us(), [None], transactions)
+        return known.Facts(log, [_database(one) for one in world.databases.values()], 0)
+
+    def _transaction(self, gid: str) -> known.Transaction:
+        row, entries = self._world.log.rows[gid], self._world.log.entries(gid)
+        begun = entries[0].record
+        assert isinstance(begun, Begun)
+        state = machine.recover(gid, self._world.check.by_hash[begun.definition], entries)
+        told = known.Row(
+            row.shard, row.definition, row.status, row.outcome, row.active, row.began_us, 0
+        )
+        return known.Transaction(gid, told, [entry.seq for entry in entries], entries, state)
+
+
+def _commands(topic: str) -> bool:
+    return topic.endswith(Topics.commands(""))
+
+
+def _database(one: Any) -> known.Database:
+    barriers: dict[tuple[str, str], known.Barrier] = {}
+    markers: dict[tuple[str, str], known.Marker] = {}
+    for (table, gid, part), row in one.rows.items():
+        if table == "branch":
+            markers[gid, part] = known.Marker(gid, part, row.status, 0)
+        else:
+            barriers[gid, part] = known.Barrier(gid, part, row.status, 0, row.reply, row.reason)
+    prepared = [known.Prepared(name, "", 0) for name in one.prepared]
+    return known.Database((one.name,), prepared, barriers, markers)
