@@ -136,8 +136,13 @@ def _decision(state: TwoPhase, traces: Traces) -> Decided | None:
 
 
 def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
-    """Name the branches that have something to commit: one without a trace only read."""
-    return tuple(name for name in state.definition.branches if name in traces.branches)
+    """Name the branches that have something to commit.
+
+    One without a trace only read; so did one that is rolled back, by a late
+    copy of its Prepare, since whoever has said yes waits for the decision.
+    """
+    held = {name for name, seen in traces.branches.items() if seen in (PREPARED, COMMITTED)}
+    return tuple(name for name in state.definition.branches if name in held)
 
 
 # ── sagas ────────────────────────────────────────────────────────────────────

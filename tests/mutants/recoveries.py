@@ -37,9 +37,16 @@ RECOVERIES: Final = (
     Mutant(
         "has read-only branches commit",
         REBUILD,
-        "    return tuple(name for name in state.definition.branches if name in traces.branches)",
+        "    return tuple(name for name in state.definition.branches if name in held)",
         "    return tuple(state.definition.branches)",
         "a branch without a trace has nothing to commit",
+    ),
+    Mutant(
+        "has branches commit that are rolled back",
+        REBUILD,
+        "if seen in (PREPARED, COMMITTED)}",
+        "if seen}",
+        "a late copy of a Prepare rolls back a branch that has only read",
     ),
     Mutant(
         "decides for a branch that is alone",

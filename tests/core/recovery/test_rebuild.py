@@ -64,7 +64,7 @@ def asked(state: State) -> list[Any]:
         ({"a": "prepared"}, Outcome.ABORTED, Decision.ABORT, ("a", "b", "c")),
         ({"a": "committed", "b": "prepared"}, None, Decision.COMMIT, ("a", "b")),
         ({"a": "prepared", "c": "prepared"}, Outcome.COMMITTED, Decision.COMMIT, ("a", "c")),
-        ({"a": "committed", "b": "rolled-back"}, None, Decision.COMMIT, ("a", "b")),
+        ({"a": "committed", "b": "rolled-back"}, None, Decision.COMMIT, ("a",)),
         ({}, Outcome.COMMITTED, Decision.COMMIT, ()),
     ],
 )
