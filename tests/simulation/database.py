@@ -235,8 +235,8 @@ class SimConnection:
                 if sql == "COMMIT" or _NAMED.fullmatch(sql):
                     self._finish_without_us(sql)
                 raise
-            if not self._open:
-                raise asyncpg.ConnectionDoesNotExistError("the connection was lost")
+        if not self._open:  # while we waited, or were paused
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost")
 
     def _finish_without_us(self, sql: str) -> None:
         """Let what was sent be executed, though nobody waits for it any more."""
@@ -248,7 +248,9 @@ class SimConnection:
                 named = _NAMED.fullmatch(sql)
                 _ = self._name(named[1], named[2]) if named else self._commit()
             except asyncpg.PostgresError:
-                return
+                pass
+            if not self._open:
+                self._end()
 
         self._loop.call_later(self._faults.between(Fault.DATABASE_SLOW, 0.0, 1.5), finish)
 
