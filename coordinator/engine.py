@@ -105,6 +105,7 @@ class Engine:
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
         self._orders: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._ordered = asyncio.Event()
 
     @property
     def shards(self) -> frozenset[int]:
@@ -248,11 +249,16 @@ class Engine:
         await self._acknowledged(BURSTS_IN_FLIGHT)
         self._assign()
         if not self._holdings.shards:
-            await asyncio.sleep(PATIENCE_MS / 1000)
+            await self._order_or_patience()
             return []
         requests = self._setting.topics.requests
         self._reader.leave((requests, shard) for shard in self._holdings.crowded)
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
+
+    async def _order_or_patience(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_MS / 1000):
+                await self._ordered.wait()
 
     def _patience_ms(self) -> int:
         if self._resumed or self._orders:
@@ -320,10 +326,13 @@ class Engine:
     async def _order(self, what: Callable[[], Any]) -> Any:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._orders.append((what, done))
+        self._ordered.set()
+        self._reader.wake()  # whoever gets or gives a shard waits for no message
         return await done
 
     async def _obey(self) -> None:
         """Carry out orders between two turns, with nothing under way."""
+        self._ordered.clear()
         while self._orders:
             await self._settle()
             what, done = self._orders.popleft()

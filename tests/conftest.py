@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from compose.local.stack import Kafka, LocalStack, Postgres
-from wire.kafka import CLOSING
+from wire.closing import CLOSING
 
 # A shell's background job ignores SIGINT, and so would every process that a
 # test starts and then interrupts.

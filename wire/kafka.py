@@ -39,6 +39,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from wire.closing import close
 from wire.envelope import MAX_BODY_BYTES, Record
 
 logger = structlog.get_logger(__name__)
@@ -51,7 +52,6 @@ FETCH_MS: Final = 50
 """How long a fetch of chosen partitions waits for something to come. A broker answers one
 request of a connection after the other, so this is also what a new assignment waits for."""
 
-CLOSE_S: Final = 5.0
 QUIET_S: Final = 1.5
 """How long a reader may be quiet before it asks whether it should be."""
 ANSWER_S: Final = 6.0
@@ -110,7 +110,7 @@ class _Client:
 
     async def stop(self) -> None:
         """Close, in bounded time and without complaint."""
-        await _close(self._inner.stop())
+        await close(self._inner.stop())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -188,6 +188,7 @@ class _Reader(_Client):
     _quiet_since = 0.0
     _behind = False
     _left: frozenset[Place] = frozenset()
+    _getting: asyncio.Future[Any] | None = None
     _answer_s = ANSWER_S
 
     async def stop(self) -> None:
@@ -219,7 +220,7 @@ class _Reader(_Client):
     async def poll(self, *, wait_ms: int, limit: int) -> list[Received]:
         """Return what has come, at most ``limit``, after at most ``wait_ms``."""
         try:
-            found = await self._inner.getmany(timeout_ms=wait_ms, max_records=limit)
+            found = await self._get(self._inner.getmany(timeout_ms=wait_ms, max_records=limit))
         except KafkaError as error:
             raise KafkaUnavailable(str(error)) from error
         await self._watch(anything=bool(found))
@@ -228,6 +229,25 @@ class _Reader(_Client):
             for records in found.values()
             for r in records
         ]
+
+    def wake(self) -> None:
+        """End the waiting of a poll: there is something else to do."""
+        if self._getting is not None:
+            self._getting.cancel()
+
+    async def _get(self, getting: Coroutine[Any, Any, dict[Any, Any]]) -> dict[Any, Any]:
+        """Wait for records, or to be woken. What was found is not lost by that.
+
+        aiokafka awaits nothing after it has taken records out: what can still
+        be cancelled has none.
+        """
+        task = self._getting = asyncio.ensure_future(getting)
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._getting = None
+            task.cancel()
+        return {} if task.cancelled() else task.result()
 
     async def _watch(self, *, anything: bool) -> None:
         """Raise KafkaUnavailable if there is something to read, and it does not come.
@@ -454,7 +474,7 @@ async def _admin(bootstrap: str) -> AsyncGenerator[Any]:
     except KafkaError as error:
         raise KafkaUnavailable(str(error)) from error
     finally:
-        await _close(inner.close())
+        await close(inner.close())
 
 
 async def _start(inner: Any) -> None:
@@ -466,32 +486,8 @@ async def _start(inner: Any) -> None:
     try:
         await inner.start()
     except KafkaError as error:
-        await _close(inner.stop())
+        await close(inner.stop())
         raise KafkaUnavailable(str(error)) from error
     except BaseException:
-        await _close(inner.stop())
+        await close(inner.stop())
         raise
-
-
-async def _close(closing: Coroutine[Any, Any, None]) -> None:
-    """Close a client of aiokafka.
-
-    One that is closed while it backs off raises its own cancellation, which
-    would look like ours; one whose broker is gone takes its time. It is not
-    waited for any longer then, but neither is it cancelled: half closed, it
-    would keep its connections, and go on reading, for as long as we live.
-    """
-    task = asyncio.ensure_future(closing)
-    CLOSING.add(task)
-    task.add_done_callback(_closed)
-    await asyncio.wait({task}, timeout=CLOSE_S)
-
-
-def _closed(task: asyncio.Future[None]) -> None:
-    CLOSING.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.warning("kafka_client_not_closed", reason=repr(error))
-
-
-CLOSING: Final[set[asyncio.Future[None]]] = set()
-"""Clients that are being closed; the event loop alone would let go of them."""

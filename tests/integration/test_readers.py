@@ -104,3 +104,39 @@ async def test_a_stretch_of_a_topic_is_read_and_no_more(kafka: Kafka, place: Pla
         assert [r.offset for r in await reader.read({place: 10}, {place: 11})] == [10]
     finally:
         await reader.stop()
+
+
+async def test_a_reader_that_is_woken_all_the_time_loses_nothing(
+    kafka: Kafka, place: Place
+) -> None:
+    """Waking ends a poll, and takes no record away."""
+    count = 2_000
+    reader = ShardReader(kafka.bootstrap)
+    await reader.start()
+    producing = asyncio.create_task(produce_slowly(kafka, place[0], count))
+    found: list[int] = []
+    try:
+        reader.assign({place: 10})
+        while len(found) < count:
+            waking = asyncio.create_task(wake_again_and_again(reader))
+            found += [r.offset for r in await reader.poll(wait_ms=20_000, limit=3)]
+            waking.cancel()
+    finally:
+        await producing
+        await reader.stop()
+    assert found == list(range(10, 10 + count))
+
+
+async def wake_again_and_again(reader: ShardReader) -> None:
+    """Wake a reader in every turn of the loop."""
+    while True:
+        await asyncio.sleep(0)
+        reader.wake()
+
+
+async def produce_slowly(kafka: Kafka, topic: str, count: int) -> None:
+    """Write records one after the other."""
+    async with Producer(kafka.bootstrap) as producer:
+        for _ in range(count):
+            await producer.hand_over([Record(topic, None, b"x", [], 0)])
+            await asyncio.sleep(0)

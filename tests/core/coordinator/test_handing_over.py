@@ -65,6 +65,9 @@ class Silent:
     def leave(self, places: Iterable[Place]) -> None:
         """Read still less."""
 
+    def wake(self) -> None:
+        """Go on waiting."""
+
     async def poll(self, *, wait_ms: int, limit: int) -> list[Received]:
         del limit
         await asyncio.sleep(wait_ms / 1000)
