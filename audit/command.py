@@ -1,4 +1,4 @@
-"""`twofold audit` and `twofold indoubt list`: what each takes, and how it is explained."""
+"""`twofold audit` and `twofold indoubt`: what each takes, and how it is explained."""
 # ruff: noqa: PLC0415  # clients of Kafka and Postgres take longer to load than `--help` may take
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from coordinator.cli.errors import NO
+from coordinator.cli.errors import NO, Trouble
 from coordinator.cli.output import Output
 
 app = typer.Typer(add_completion=False)
@@ -102,3 +102,39 @@ def list_(
 
     wanted = looking.Wanted(participant, postgres, grace)
     asyncio.run(looking.list_in_doubt(config, wanted, output))
+
+
+@indoubt.command()
+def resolve(
+    gid: Annotated[str, typer.Argument(help="The transaction, as `indoubt list` shows it.")],
+    branch: Annotated[str, typer.Argument(help="The branch.")],
+    participant: Participants,
+    *,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit what is prepared.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Roll it back.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is written to the log.")],
+    actor: Annotated[
+        str | None,
+        typer.Option("--actor", help="Who; USER@HOST if not given.", envvar="TWOFOLD_ACTOR"),
+    ] = None,
+    postgres: Postgres = None,
+    config: ConfigFile = None,
+) -> None:
+    """End one prepared transaction that no coordinator will end, or not soon enough.
+
+    Refused if the log says otherwise, if it may still be decided, and if it is
+    not ours. Who has done it and why is written to the log first. Exit code 0
+    if it is done, 3 if not.
+
+    Example: twofold indoubt resolve tf1.main.1.3.0192… debit --rollback
+    --reason "its log is lost" --participant bank-a=bank_a
+    """
+    from audit import looking, resolving
+
+    if commit == rollback:
+        raise Trouble("what is to become of it?", "Give either --commit or --rollback.")
+    if not reason.strip():
+        raise Trouble("there is no reason.", "Give one with --reason.")
+    order = resolving.Order(gid, branch, commit, reason, actor)
+    wanted = looking.Wanted(participant, postgres, "30s")
+    asyncio.run(resolving.resolve(config, wanted, order))

@@ -9,11 +9,19 @@ first look, or is a finding.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
@@ -43,6 +51,8 @@ from participants.connections import Connections, DatabaseAway, Limits, describe
 from sagas.model import AnyDefinition
 from sagas.problems import DefinitionInvalid
 from wire import gids
+
+_T = TypeVar("_T")
 
 PAGE: Final = 1_000
 """Transactions that are compared at once."""
@@ -261,12 +271,20 @@ class Source:
             {(row.gid, row.branch): row for row in markers},
         )
 
-    async def _ask(self, place: tuple[str, ...], sql: str, *arguments: Any) -> list[Any]:
+    async def use(self, place: tuple[str, ...], what: Callable[[Any], Awaitable[_T]]) -> _T:
+        """Do something in one database. Raises Trouble if it is away."""
         try:
             async with self._databases[place].one() as connection:
-                return await connection.fetch(sql, *arguments)
+                return await what(connection)
         except DatabaseAway as error:
             raise Trouble(f"a participant's database cannot be read: {error}.", _WHERE) from error
+
+    async def _ask(self, place: tuple[str, ...], sql: str, *arguments: Any) -> list[Any]:
+        async def fetch(connection: Any) -> list[Any]:
+            return await connection.fetch(sql, *arguments)
+
+        try:
+            return await self.use(place, fetch)
         except asyncpg.UndefinedTableError as error:
             raise Trouble(
                 f"the database of {', '.join(place)} lacks tables: {describe(error)}.",

@@ -141,6 +141,7 @@ class Load:
     def __init__(self, bootstrap: str, dice: random.Random, movers: int = MOVERS) -> None:
         self._movers = movers
         self.book: list[Start] = []
+        self._open: dict[tuple[str, str], Start] = {}
         self.ear = Ear(bootstrap)
         self._speaker = Speaker(bootstrap)
         self._dice = dice
@@ -149,7 +150,11 @@ class Load:
     @property
     def unheard(self) -> list[Start]:
         """What was taken by Kafka, and has no outcome yet."""
-        return [s for s in self.book if s.acknowledged and s.place not in self.ear.outcomes]
+        # Asked by every client all the time, so not of the whole book.
+        heard = [place for place in self._open if place in self.ear.outcomes]
+        for place in heard:
+            del self._open[place]
+        return [start for start in self._open.values() if start.acknowledged]
 
     def said(self) -> Counter[str]:
         """Count what clients were told while they waited."""
@@ -193,6 +198,7 @@ class Load:
     async def ask(self, start: Start) -> None:
         """Ask for one transaction, and write it down."""
         self.book.append(start)
+        self._open[start.place] = start
         await self._publish(start)
 
     async def _publish(self, start: Start) -> None:
