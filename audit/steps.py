@@ -43,7 +43,7 @@ def _step(saga: SagaState, phase: StepPhase, row: Barrier | None) -> Kind | None
             return Kind.SEAL_MISSING
         case (StepPhase.UNDONE | StepPhase.REFUSED, "done"):
             return _standing(saga)
-        case (StepPhase.WAITING, "done") if closed:
+        case (StepPhase.WAITING | StepPhase.SKIPPED, "done") if closed:
             return _standing(saga)
         case _:
             return None

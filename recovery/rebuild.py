@@ -34,12 +34,14 @@ from coordinator.core.records import (
     Parked,
     StepDone,
     StepRefused,
+    StepSkipped,
     StepUndone,
 )
 from coordinator.core.saga_state import Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
+from sagas.model import EvaluationFailed
 from wire.messages import Json
 from wire.messages import Outcome as Told
 
@@ -162,12 +164,23 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
     """Know what was done, each step after those that it needs."""
     for name in move.state.definition.steps:
         did, step = traces.steps.get(name), move.state.steps[name]
-        if did is None or move.state.phase is not Phase.RUNNING:
+        if move.state.phase is not Phase.RUNNING or step.phase is not StepPhase.RUNNING:
             continue
-        if step.phase is StepPhase.RUNNING and did.status in ("done", "undone"):
+        if did is None:
+            move = _past_unwanted(move, name, now_us)
+        elif did.status in ("done", "undone"):
             done = StepDone(step=name, attempt=step.attempt, data=did.data)
             move = move.remember(done, now_us)
     return move
+
+
+def _past_unwanted(move: Move, name: str, now_us: int) -> Move:
+    """Go past a step that left no trace because it was never to be asked."""
+    try:
+        wanted = saga.wanted(move.state.definition.steps[name], saga.scope(move.state))
+    except EvaluationFailed:
+        return move
+    return move if wanted else move.remember(StepSkipped(step=name), now_us)
 
 
 def _turned_back(traces: Traces) -> bool:

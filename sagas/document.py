@@ -134,6 +134,9 @@ class StepPart(Part):
             description="steps that must be done first; [] starts at once; default: the one before"
         ),
     ] = None
+    if_: Annotated[
+        Text | None, Field(alias="if", description="CEL; false: the step is skipped")
+    ] = None
     call: Annotated[CallText, Field(description="participant.command")]
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
@@ -192,7 +195,6 @@ LATER: Final = frozenset(
         "delay",
         "each",
         "every",
-        "if",
         "index",
         "jitter",
         "lock",

@@ -8,7 +8,7 @@ as one thing does not hide another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from sagas import graph
@@ -122,7 +122,9 @@ class _Reader:
 
     def saga(self, document: SagaDocument) -> Saga:
         needs = needs_of(document)
-        steps = {name: self._step(name, document.steps[name], needs) for name in graph.order(needs)}
+        steps = {name: self._step(name, document.steps, needs) for name in graph.order(needs)}
+        results = _named("steps", steps)
+        self._bears_skipping(document.output, ("output",), results, document.steps, of=None)
         return Saga(
             name=document.saga,
             version=document.version,
@@ -130,7 +132,7 @@ class _Reader:
             source=self._source.text,
             start=self._start(document.start),
             check_input=self._input(document.input),
-            output=self._output(document.output, _named("steps", steps)),
+            output=self._output(document.output, results),
             deadline_us=document.deadline,
             steps=steps,
             dependents=graph.dependents(needs),
@@ -160,12 +162,19 @@ class _Reader:
 
     # ── parts ────────────────────────────────────────────────────────────────
 
-    def _step(self, name: str, part: StepPart, needs: dict[str, list[str]]) -> Step:
-        path: Path = ("steps", name)
+    def _step(self, name: str, parts: Mapping[str, StepPart], needs: dict[str, list[str]]) -> Step:
+        part, path = parts[name], ("steps", name)
         before = _named("steps", graph.ancestors(needs, name))
+        said = {"with": part.with_, "key": _hole(part.key), "if": _hole(part.if_)}
+        if isinstance(part.undo, UndoPart):
+            said["undo"] = {"with": part.undo.with_}
+        self._bears_skipping(said, path, before, parts, of=part.if_)
         return Step(
             name=name,
             needs=tuple(needs[name]),
+            condition=self._guarded(
+                compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
+            ),
             call=_call(part.call),
             data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
             key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
@@ -204,6 +213,32 @@ class _Reader:
                         path=where,
                     )
                 )
+
+    def _bears_skipping(
+        self,
+        value: Any,
+        path: Path,
+        results: Collection[str],
+        parts: Mapping[str, StepPart],
+        *,
+        of: str | None,
+    ) -> None:
+        """Refuse what relies on the result of a step that may be skipped.
+
+        A step under the same condition as the other, word by word, may rely on it.
+        """
+        names = (*_ALWAYS, *_named("steps", parts))
+        for result in results:
+            condition = parts[result.partition(".")[2]].if_
+            if condition is None or (of is not None and of.split() == condition.split()):
+                continue
+            for text, where in texts(value, path):
+                if not _always_has_a_value(text, result, names):
+                    said = f"`{result}` is null if its condition is false: its step is skipped then"
+                    hint = f"write `{result} == null ? … : …`, or give this the same `if`"
+                    self.problems.append(
+                        self._source.problem("may-be-skipped", said, hint, path=where)
+                    )
 
     def _start(self, part: StartPart) -> Start:
         return Start(
@@ -310,6 +345,10 @@ def _always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
 def _call(text: str) -> Call:
     participant, _, command = text.partition(".")
     return Call(participant, command)
+
+
+def _hole(expression: str | None) -> str | None:
+    return None if expression is None else f"${{ {expression} }}"
 
 
 def _retry(part: RetryPart) -> Retry:

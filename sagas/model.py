@@ -95,12 +95,13 @@ class Undo:
 class Step:
     """One part of a saga: a command to one participant.
 
-    ``undo`` is None after the pivot, at the pivot, and where the definition
-    says why the effect may stand.
+    Without ``condition`` it is always wanted. ``undo`` is None after the
+    pivot, at the pivot, and where the definition says why the effect may stand.
     """
 
     name: str
     needs: tuple[str, ...]
+    condition: Expression | None
     call: Call
     data: Expression
     key: Expression | None

@@ -28,6 +28,7 @@ from coordinator.core.records import (
     StepDeferred,
     StepDone,
     StepRefused,
+    StepSkipped,
     StepUndone,
     Unanswered,
     UndoFailed,
@@ -123,13 +124,21 @@ def _ordered(order: Ordered) -> str:
 
 
 def _of_a_step(
-    record: StepDone | StepRefused | StepDeferred | AttemptFailed | StepUndone | UndoFailed,
+    record: StepDone
+    | StepSkipped
+    | StepRefused
+    | StepDeferred
+    | AttemptFailed
+    | StepUndone
+    | UndoFailed,
     at_us: int,
 ) -> str:
     step = record.step
     match record:
         case StepDone():
             return f"{step} is done" + (f", at attempt {record.attempt}" * (record.attempt > 1))
+        case StepSkipped():
+            return f"{step} is skipped: its condition is false"
         case StepRefused():
             return f"{step} was refused{_because(record.reason)}"
         case StepDeferred():

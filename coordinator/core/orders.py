@@ -28,7 +28,7 @@ from coordinator.core.records import (
     said,
 )
 from coordinator.core.saga import Move, close_if_done
-from coordinator.core.saga_state import Phase, SagaState, StepPhase
+from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase import Step
 from coordinator.core.two_phase_state import TwoPhase
@@ -147,7 +147,7 @@ def turn_back(saga: SagaState, order: Order, now_us: int) -> Move:
         return obeyed(saga, order, now_us, "it is going back already")
     if saga.before is None and (pivot := saga.definition.pivot) is not None:
         at = saga.steps[pivot.name].phase
-        if at in (StepPhase.RUNNING, StepPhase.DONE):
+        if at is StepPhase.RUNNING or at in OVER:
             refused = f"its pivot {pivot.name} is {at}: it goes forward, or is parked"
             return obeyed(saga, order, now_us, refused)
     move: Move = obeyed(saga, order, now_us)

@@ -96,6 +96,12 @@ class StepDone(Record, frozen=True, kw_only=True, tag="step-done"):
     data: Json = None
 
 
+class StepSkipped(Record, frozen=True, kw_only=True, tag="step-skipped"):
+    """A step's condition was false: nobody is asked, and what needed it may start."""
+
+    step: str
+
+
 class StepRefused(Record, frozen=True, kw_only=True, tag="step-refused"):
     """A step was refused for a business reason: it has no effect and never will."""
 
@@ -193,6 +199,7 @@ AnyRecord: TypeAlias = (
     | Withdrawn
     | Hazard
     | StepDone
+    | StepSkipped
     | StepRefused
     | StepDeferred
     | AttemptFailed

@@ -28,9 +28,10 @@ from coordinator.core.records import (
     StepDeferred,
     StepDone,
     StepRefused,
+    StepSkipped,
     Unanswered,
 )
-from coordinator.core.saga_state import Phase, SagaState, StepPhase, StepState
+from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase, StepState
 from coordinator.core.transition import (
     Send,
     Status,
@@ -59,8 +60,8 @@ def step_done(saga: SagaState, event: Executed, now_us: int) -> Move:
 
 
 def close_if_done(move: Move, now_us: int) -> Move:
-    """Close once all steps are done."""
-    if any(state.phase is not StepPhase.DONE for state in move.state.steps.values()):
+    """Close once all steps are done, or were not wanted."""
+    if any(state.phase not in OVER for state in move.state.steps.values()):
         return move
     output, complaint = _output(move.state)
     closed = Closed(outcome=Outcome.COMMITTED, output=output, reason=complaint)
@@ -230,6 +231,8 @@ def _is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
 def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     values = scope(move.state)
     try:
+        if not wanted(step, values):
+            return skip(move, step.name, now_us)
         data = step.data(values)
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
@@ -243,6 +246,21 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     )
     send = Send(step.call.participant, execute, key, now_us + step.timeout_us)
     return compensation.asked(move, step, state, send, now_us)
+
+
+def wanted(step: Step, values: Mapping[str, Any]) -> bool:
+    """Tell whether a step's condition holds. What it can name does not change any more.
+
+    Raises:
+        EvaluationFailed: it has no value.
+
+    """
+    return step.condition is None or bool(step.condition(values))
+
+
+def skip(move: Move, step: str, now_us: int) -> Move:
+    """Go past a step that is not wanted."""
+    return close_if_done(move.remember(StepSkipped(step=step), now_us), now_us)
 
 
 def wake_at_us(saga: SagaState) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from coordinator.core.changing import replace
 from coordinator.core.records import (
@@ -24,6 +24,7 @@ from coordinator.core.records import (
     StepDeferred,
     StepDone,
     StepRefused,
+    StepSkipped,
     StepUndone,
     UndoFailed,
 )
@@ -47,6 +48,7 @@ class StepPhase(StrEnum):
     WAITING = "waiting"  # for the steps it needs
     RUNNING = "running"
     DONE = "done"
+    SKIPPED = "skipped"  # its condition was false: it has no effect and no result
     REFUSED = "refused"
     EXHAUSTED = "exhausted"  # no attempt is left; whether it was done is unknown
     STANDING = "standing"  # the definition says why its effect may stand
@@ -54,6 +56,10 @@ class StepPhase(StrEnum):
     UNDOING = "undoing"
     UNDONE = "undone"
     STUCK = "stuck"  # no attempt of the undo is left
+
+
+OVER: Final = (StepPhase.DONE, StepPhase.SKIPPED)
+"""What needs a step that stands there may start."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class SagaState:
     def past_pivot(self) -> bool:
         """From here the saga can only go forward."""
         pivot = self.definition.pivot
-        return pivot is not None and self.steps[pivot.name].phase is StepPhase.DONE
+        return pivot is not None and self.steps[pivot.name].phase in OVER
 
     def in_phase(self, *phases: StepPhase) -> Iterator[tuple[Step, StepState]]:
         """Yield the steps that stand there, in the definition's order."""
@@ -132,7 +138,9 @@ class SagaState:
         """Return the state in which the record is true."""
         match record:
             case StepDone():
-                return self._step_done(record, at_us)
+                return self._over_with(record.step, StepPhase.DONE, record.data, at_us)
+            case StepSkipped():
+                return self._over_with(record.step, StepPhase.SKIPPED, None, at_us)
             case StepRefused():
                 return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
             case StepDeferred():
@@ -181,14 +189,12 @@ class SagaState:
     def _set(self, step: str, **changes: Any) -> SagaState:
         return replace(self, steps={**self.steps, step: replace(self.steps[step], **changes)})
 
-    def _step_done(self, record: StepDone, at_us: int) -> SagaState:
+    def _over_with(self, step: str, phase: StepPhase, data: Json, at_us: int) -> SagaState:
         steps = dict(self.steps)
-        steps[record.step] = replace(
-            steps[record.step], phase=StepPhase.DONE, data=record.data, reason=""
-        )
-        for name in self.definition.dependents[record.step]:
+        steps[step] = replace(steps[step], phase=phase, data=data, reason="")
+        for name in self.definition.dependents[step]:
             needs = self.definition.steps[name].needs
-            if all(steps[need].phase is StepPhase.DONE for need in needs):
+            if all(steps[need].phase in OVER for need in needs):
                 steps[name] = StepState(StepPhase.RUNNING, 1, at_us)
         return replace(self, steps=steps)
 

@@ -24,10 +24,31 @@ CORES: Final = (
         "a step counts as done that nobody has looked at",
     ),
     Mutant(
+        "asks for a step whose condition is false",
+        SAGA,
+        "        if not wanted(step, values):\n",
+        "        if False:\n",
+        "a step happens that was not wanted",
+    ),
+    Mutant(
+        "waits for what was skipped",
+        SAGA_STATE,
+        "            if all(steps[need].phase in OVER for need in needs):\n",
+        "            if all(steps[need].phase is StepPhase.DONE for need in needs):\n",
+        "a saga goes on past a step that is not wanted",
+    ),
+    Mutant(
+        "goes back past a pivot that was skipped",
+        SAGA_STATE,
+        "        return pivot is not None and self.steps[pivot.name].phase in OVER\n",
+        "        return pivot is not None and self.steps[pivot.name].phase is StepPhase.DONE\n",
+        "what comes after the pivot has no undo",
+    ),
+    Mutant(
         "turns back a saga whose pivot is asked",
         ORDERS,
-        "        if at in (StepPhase.RUNNING, StepPhase.DONE):\n",
-        "        if at is StepPhase.DONE:\n",
+        "        if at is StepPhase.RUNNING or at in OVER:\n",
+        "        if at in OVER:\n",
         "nobody knows whether the pivot was done",
     ),
     Mutant(
@@ -211,8 +232,8 @@ CORES: Final = (
     Mutant(
         "starts a step too early",
         SAGA_STATE,
-        "            if all(steps[need].phase is StepPhase.DONE for need in needs):\n",
-        "            if any(steps[need].phase is StepPhase.DONE for need in needs):\n",
+        "            if all(steps[need].phase in OVER for need in needs):\n",
+        "            if any(steps[need].phase in OVER for need in needs):\n",
         "a step runs before all that it needs",
     ),
     Mutant(

@@ -72,8 +72,8 @@ RECOVERIES: Final = (
     Mutant(
         "knows nothing of steps that were done",
         REBUILD,
-        '        if step.phase is StepPhase.RUNNING and did.status in ("done", "undone"):',
-        '        if step.phase is StepPhase.RUNNING and did.status == "undone":',
+        '        elif did.status in ("done", "undone"):',
+        '        elif did.status == "undone":',
         "a deadline that has passed meanwhile undoes what must stand",
     ),
     Mutant(

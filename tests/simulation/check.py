@@ -20,6 +20,7 @@ from coordinator.core.records import (
     Entry,
     Parked,
     StepDone,
+    StepSkipped,
     Withdrawn,
 )
 from coordinator.core.records import Outcome as Ending
@@ -175,6 +176,10 @@ class Check(logs.Watching, databases.Watching):
                     "what is recorded as done was done",
                     f"{gid} {record.step}",
                 )
+                facts.steps_done.add(record.step)
+            case StepSkipped():
+                unwanted = not wanted(_saga(facts), record.step)
+                self.insist(unwanted, "only what is not wanted is skipped", f"{gid} {record.step}")
                 facts.steps_done.add(record.step)
             case Closed() | Parked():
                 self.insist(
@@ -355,14 +360,11 @@ class Check(logs.Watching, databases.Watching):
         self.insist(self.happened[gid, name, undo] == 1, "each effect once", f"{effect}")
         if isinstance(facts.definition, Atomic):
             return
-        part, step = (gid, name), facts.definition.steps[name]
+        part = (gid, name)
         if not undo:
             late = part in self.said_undone or part in self.said_refused
             self.insist(not late, "a late step is refused", f"{effect}")
-            for need in step.needs:
-                self.insist(
-                    self.happened[gid, need, False], "a step follows what it needs", f"{effect}"
-                )
+            self._follows(facts.definition, effect)
             return
         self.insist(self.happened[gid, name, False], "an undo follows its step", f"{effect}")
         for above in _built_on(facts.definition, name):
@@ -372,6 +374,19 @@ class Check(logs.Watching, databases.Watching):
                 "undone in reverse order",
                 f"{effect} before {above}",
             )
+
+    def _follows(self, definition: Saga, effect: Effect) -> None:
+        gid, name = effect.gid, effect.name
+        self.insist(wanted(definition, name), "what is not wanted is not done", f"{effect}")
+        for need in definition.steps[name].needs:
+            ready = self.happened[gid, need, False] or not wanted(definition, need)
+            self.insist(ready, "a step follows what it needs", f"{effect}")
+
+
+def wanted(definition: Saga, step: str) -> bool:
+    """Tell whether a step's condition holds; here, no condition asks anything."""
+    condition = definition.steps[step].condition
+    return condition is None or bool(condition({}))
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from coordinator.core.records import Outcome
 from coordinator.core.transition import Status
 from coordinator.engine import Engine
 from sagas.model import Atomic, Saga
-from tests.simulation.check import Check, Facts
+from tests.simulation.check import Check, Facts, wanted
 from tests.simulation.database import Effect
 from tests.simulation.log import SimLog
 from tests.simulation.programme import Starting
@@ -112,7 +112,7 @@ def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
         done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
         match facts.outcome:
             case Outcome.COMMITTED:
-                holds = (done, undone) == (1, 0)
+                holds = (done, undone) == (int(wanted(definition, name)), 0)
             case Outcome.COMPENSATED:
                 holds = done == undone if step.undo else undone == 0
             case Outcome.ABORTED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from sagas.model import (
@@ -134,14 +134,17 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
         steps["pivot"] = _step("pivot", tuple(steps), participants, chance, pivot=True)
     for i in range(after):
         steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
-    # What may stand after an undo is worth nothing, so the rest adds up either way.
-    amounts = [1 if step.undo or i >= before else 0 for i, step in enumerate(steps.values())]
-    amounts[0] -= sum(amounts)
-    if steps["s0"].undo is None:
-        amounts = [0] * len(steps)
+    # What may stand after an undo is worth nothing, and neither is what is skipped.
+    amounts = {
+        name: int(_is_wanted(step) and (step.undo is not None or i >= before))
+        for i, (name, step) in enumerate(steps.items())
+    }
+    first = next((name for name in steps if _is_wanted(steps[name]) and steps[name].undo), "")
+    if first:
+        amounts[first] -= sum(amounts.values())
     made = {
-        step.name: _paying(step, amount)
-        for step, amount in zip(steps.values(), amounts, strict=True)
+        name: replace(step, data=_data(amounts[name] if first else 0))
+        for name, step in steps.items()
     }
     dependents = {n: tuple(m for m, step in made.items() if n in step.needs) for n in made}
     return Saga(
@@ -171,6 +174,7 @@ def _step(
     return Step(
         name=name,
         needs=needs,
+        condition=_condition(chance),
         call=Call(where, "do"),
         data=_data(0),
         key=None,
@@ -181,18 +185,15 @@ def _step(
     )
 
 
-def _paying(step: Step, amount: int) -> Step:
-    return Step(
-        name=step.name,
-        needs=step.needs,
-        call=step.call,
-        data=_data(amount),
-        key=step.key,
-        timeout_us=step.timeout_us,
-        retry=step.retry,
-        undo=step.undo,
-        pivot=step.pivot,
-    )
+def _condition(chance: random.Random) -> Expression | None:
+    if chance.random() < 0.8:
+        return None
+    wanted = chance.random() < 0.5
+    return lambda _scope: wanted
+
+
+def _is_wanted(step: Step) -> bool:
+    return step.condition is None or bool(step.condition({}))
 
 
 def _common(name: str, version: int) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from coordinator.core.records import (
     Ordered,
     Outcome,
     StepDone,
+    StepSkipped,
     UndoFailed,
     Withdrawn,
 )
-from coordinator.core.saga_state import SagaState, StepPhase
+from coordinator.core.saga_state import OVER, SagaState, StepPhase
 from coordinator.core.two_phase import TwoPhase
 from sagas.model import Saga
 from tests.core.coordinator.builders import Story
@@ -80,7 +81,9 @@ def _saga(story: Story) -> None:
     for send in story.last.sends:
         match send.message:
             case Execute() as ask:
-                assert all(story.at(need) is StepPhase.DONE for need in _needs(story, ask.step))
+                assert all(story.at(need) in OVER for need in _needs(story, ask.step))
+                condition = definition.steps[ask.step].condition
+                assert condition is None or condition({}), "asked, though its condition is false"
                 tried = ask.attempt - state.steps[ask.step].spent
                 assert tried <= definition.steps[ask.step].retry.attempts
                 assert tried == 1 + _failures(story, AttemptFailed, ask.step)
@@ -98,7 +101,8 @@ def _undo_in_order(story: Story, ask: Compensate) -> None:
     pivot, undo = definition.pivot, definition.steps[ask.step].undo
     done = {r.step for r in story.records if isinstance(r, StepDone)}
     assert undo is not None, "an undo that the definition does not have"
-    past_the_pivot = pivot is not None and pivot.name in done
+    skipped = {r.step for r in story.records if isinstance(r, StepSkipped)}
+    past_the_pivot = pivot is not None and pivot.name in done | skipped
     assert not past_the_pivot or _sent_back(story), "an undo past the pivot"
     tried = ask.attempt - story.saga.steps[ask.step].spent
     assert tried <= undo.retry.attempts
@@ -116,7 +120,7 @@ def _sent_back(story: Story) -> bool:
 
 def _outcome_is_true(story: Story, state: SagaState) -> None:
     if state.outcome is Outcome.COMMITTED:
-        assert all(step.phase is StepPhase.DONE for step in state.steps.values())
+        assert all(step.phase in OVER for step in state.steps.values())
     if state.outcome in (Outcome.COMPENSATED, Outcome.ABORTED):
         assert all(story.at(name) in GONE for name in _asked(story))
 

@@ -143,12 +143,14 @@ def step(
     timeout_s: float = 30,
     data: Expression | None = None,
     key: Expression | None = None,
+    condition: Expression | None = None,
 ) -> Step:
     """Make a step; ``back`` is its undo, True for an ordinary one."""
     made = undo(name) if back is True else back or None
     return Step(
         name=name,
         needs=needs,
+        condition=condition,
         call=Call(name, f"do{name}"),
         data=data or constant({"of": name}),
         key=key,

@@ -21,6 +21,7 @@ from tests.core.coordinator.builders import (
     Story,
     atomic,
     compensated,
+    constant,
     executed,
     inquired,
     saga,
@@ -84,6 +85,7 @@ def sagas(draw: st.DrawFn) -> Saga:
                 *needs,
                 pivot=pivot,
                 back=False if after or draw(st.integers(0, 5)) == 0 else back,
+                condition=constant(draw(st.booleans())) if draw(st.booleans()) else None,
                 attempts=draw(st.integers(1, 3)),
             )
         )
@@ -203,7 +205,9 @@ class SagaLife(Life):
         assert isinstance(others, Workers)
         assert set(others.effects.values()) <= {0, 1}
         if state.outcome is Outcome.COMMITTED:
-            assert all(others.effects[name] == 1 for name in state.steps)
+            for name, step in state.definition.steps.items():
+                wanted = step.condition is None or step.condition({})
+                assert others.effects[name] == int(wanted)
         elif state.outcome is not Outcome.PARKED:
             standing = {s.name for s, _ in state.in_phase(StepPhase.STANDING)}
             assert all(others.effects[name] == 0 for name in state.steps if name not in standing)

@@ -19,6 +19,7 @@ from tests.core.coordinator.builders import (
     Story,
     atomic,
     begun,
+    constant,
     saga,
     step,
 )
@@ -224,3 +225,21 @@ def test_without_a_trace_it_stays_as_it_is() -> None:
     """Whatever is next is asked for, and barriers know the rest."""
     story = trip()
     assert rebuild(story.state, Traces(), LATER_US) == (story.state, ())
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_what_lies_past_a_step_that_was_skipped_is_known(*, back: bool) -> None:
+    """It left no trace, and what came after it must not be forgotten, nor left standing."""
+    never = constant(value=False)
+    story = Story.begin(saga(step("a"), step("b", "a", condition=never), step("c", "b")))
+    traces = Traces(
+        steps={"a": Did("done", 1), "c": Did("done", 3)}, sent=Sent.UNDO if back else Sent.ANYTHING
+    )
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    assert kinds(records)[:3] == ["StepDone", "StepSkipped", "StepDone"]
+    assert state == replayed(story, records)
+    if back:
+        assert [message.step for message in asked(state)] == ["c"]
+    else:
+        assert kinds(records)[3:] == ["Closed"]

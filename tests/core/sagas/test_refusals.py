@@ -31,7 +31,16 @@ def test_what_is_right_is_loaded() -> None:
 
 CASES = [
     ("unknown-word", "deadline:", "dedline:", 10, 1),
-    ("unknown-word", "    pivot: true", "    if: true", 19, 5),
+    ("unknown-word", "    pivot: true", "    each: input.guests", 19, 5),
+    ("expression", "    pivot: true", "    pivot: true\n    if: 1 + 1", 20, 9),
+    ("expression", "    pivot: true", "    pivot: true\n    if: event.size > 0", 20, 9),
+    (
+        "not-done-yet",
+        "    call: money.take",
+        "    call: money.take\n    if: steps.greet == null",
+        18,
+        9,
+    ),
     ("unknown-word", "  topic:", "  topik:", 4, 3),
     ("duplicate-key", "version: 1", "version: 1\nversion: 2", 3, 1),
     ("missing", "version: 1\n", "", 1, 1),
@@ -89,6 +98,18 @@ def test_an_undo_may_not_rely_on_a_reply_that_may_be_lost() -> None:
     assert problems(broken("    undo: seats.free", alone)) == [("undo-needs-reply", 15, 40)]
     text = broken("    undo: seats.free", alone.replace("${ steps.book.number }", fallback))
     assert problems(text) == []
+
+
+def test_what_relies_on_a_step_that_may_be_skipped_must_bear_its_absence() -> None:
+    """By a fallback, or by standing under the same condition."""
+    text = broken("call: seats.book", "if: input.n > 1\n    call: seats.book")
+    assert problems(text) == [("may-be-skipped", 19, 18), ("may-be-skipped", 23, 16)]
+
+    text = text.replace("call: money.take", "if: input.n  > 1\n    call: money.take")
+    assert problems(text) == [("may-be-skipped", 24, 16)]
+
+    fallback = "output: {seat: '${ steps.book == null ? 0 : steps.book.number }'}"
+    assert problems(text.replace(text[text.index("output:") :], fallback)) == []
 
 
 def test_an_undo_may_be_declared_needless_with_a_reason() -> None:
