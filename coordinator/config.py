@@ -83,6 +83,12 @@ class Traces(_Section):
     )
 
 
+class Probes(_Section):
+    """Who may ask whether this process lives and works."""
+
+    listen: str = Field("", description="host:port for GET /live and /ready; empty: nowhere")
+
+
 class Config(BaseSettings):
     """All settings of a coordinator."""
 
@@ -95,6 +101,7 @@ class Config(BaseSettings):
     log: Log = Log()  # pyright: ignore[reportCallIssue]
     starts: Starts = Starts()  # pyright: ignore[reportCallIssue]
     traces: Traces = Traces()  # pyright: ignore[reportCallIssue]
+    probes: Probes = Probes()  # pyright: ignore[reportCallIssue]
     definitions: tuple[Path, ...] = Field(
         (), description="files and folders whose definitions are published at the start"
     )

@@ -32,6 +32,7 @@ from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
 from coordinator.marks import Marks
 from coordinator.presence import Presence, listen
+from coordinator.readiness import Readiness
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.topics import definition_topics, ensure
@@ -41,12 +42,14 @@ from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire import gids
 from wire.kafka import KafkaUnavailable, Producer, ShardReader, partition_counts
+from wire.probes import CannotListen, probes
 from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+TRIGGERS: Final = "triggers"
 
 
 class NotReady(Exception):
@@ -86,18 +89,19 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
         definitions = load_files(config.definitions)
     except (DefinitionInvalid, OSError) as error:
         raise NotReady(str(error)) from error
-    process = _Process(config, stop, watcher, replica, definitions)
+    names = [_store(number) for number in range(len(config.log.stores))]
+    readiness = Readiness([*names, TRIGGERS])
+    process = _Process(config, stop, watcher, replica, definitions, readiness)
     watcher.history = process.history
     parts: dict[str, Callable[[], Awaitable[None]]] = {
-        f"store {number}": partial(_tenure, process, number)
-        for number in range(len(config.log.stores))
+        name: partial(_tenure, process, number) for number, name in enumerate(names)
     }
-    parts["triggers"] = partial(_trigger, process, cycle(config.log.stores))
+    parts[TRIGGERS] = partial(_trigger, process, cycle(config.log.stores))
     if config.starts.absent_participants != "ignore":
         parts["presence"] = process.listen
-    async with asyncio.TaskGroup() as group:
+    async with _probes(process), asyncio.TaskGroup() as group:
         for name, part in parts.items():
-            group.create_task(_again_and_again(name, part, stop))
+            group.create_task(_again_and_again(name, part, process))
         watching = group.create_task(watcher.run())
         await stop.wait()
         watching.cancel()
@@ -113,6 +117,7 @@ class _Process:
     watcher: Watcher
     replica: str
     definitions: Sequence[AnyDefinition]
+    readiness: Readiness
     logs: dict[int, PostgresLog] = field(default_factory=dict[int, PostgresLog])
     presence: Presence = field(
         default_factory=lambda: Presence(lambda: time.monotonic_ns() // 1000)
@@ -154,10 +159,10 @@ class _Process:
 
 
 async def _again_and_again(
-    name: str, tenure: Callable[[], Awaitable[None]], stop: asyncio.Event
+    name: str, tenure: Callable[[], Awaitable[None]], process: _Process
 ) -> None:
     """Begin another tenure of a part whenever one has ended by trouble."""
-    pause_s = FIRST_PAUSE_S
+    stop, pause_s = process.stop, FIRST_PAUSE_S
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         try:
@@ -168,7 +173,9 @@ async def _again_and_again(
             for error in _leaves(group):
                 kind = type(error).__name__
                 logger.warning("tenure_ended", part=name, reason=str(error), kind=kind)
-        except* Exception:
+                process.readiness.ended(name, str(error))
+        except* Exception as group:
+            process.readiness.ended(name, f"failed: {_leaves(group)[0]!r}")
             # A bug. What it was about to do is not done; the log knows the rest.
             logger.exception("tenure_failed", part=name)
         if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_S:
@@ -219,6 +226,7 @@ async def _tenure(process: _Process, store: int) -> None:
             bell=bell,
         )
         await engine.warm_up()
+        process.readiness.begun(_store(store), ownership.silent_s)
         said = {"cluster": facts.name, "shards": facts.kept, "store": store}
         logger.info("coordinating", replica=process.replica, **said)
         await ownership.run(process.stop)
@@ -242,7 +250,27 @@ async def _trigger(process: _Process, stores: Iterator[str]) -> None:
             producer=producer,
             absent=process.if_starts("hold", process.presence.unheard),
         )
+        process.readiness.begun(TRIGGERS)
         await triggers.run(process.stop)
+
+
+def _store(number: int) -> str:
+    return f"store {number}"
+
+
+@asynccontextmanager
+async def _probes(process: _Process) -> AsyncGenerator[None]:
+    """Answer probes, if the settings say where."""
+
+    def unready() -> Sequence[str]:
+        stopping = ["it is stopping"] if process.stop.is_set() else []
+        return [*stopping, *process.readiness.unready()]
+
+    try:
+        async with probes(process.config.probes.listen, unready):
+            yield
+    except CannotListen as error:
+        raise NotReady(str(error)) from error
 
 
 @asynccontextmanager

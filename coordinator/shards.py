@@ -65,9 +65,14 @@ class Ownership:
         self._shards = shards
         self._bell = bell
         self.census: Census | None = None
+        self._beat_at = asyncio.get_running_loop().time()
         self._turns, self._still_beats = -1, 0
         self._unreadable: frozenset[int] = frozenset()
         self._look_again = 0.0
+
+    def silent_s(self) -> float:
+        """Tell how long ago the log last answered a beat."""
+        return asyncio.get_running_loop().time() - self._beat_at
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run the engine, and own shards for it, until told to stop or anything fails."""
@@ -104,6 +109,7 @@ class Ownership:
         census = await self._log.census(self._replica, LEASE_US)
         self._clock.set(census.now_us)
         self.census = census
+        self._beat_at = asyncio.get_running_loop().time()
         held = self._engine.shards
         if lost := held - census.mine:
             self._engine.lose(lost)

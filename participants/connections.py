@@ -78,6 +78,8 @@ class Connections:
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(limit)
         self._closed = False
+        self.trouble = ""
+        """Why the database was last not to be had; empty if it was."""
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Connection]:
@@ -89,15 +91,17 @@ class Connections:
         """
         async with self._free:
             connection = await self._take()
+            self.trouble = ""
             try:
                 yield connection
             except Exception as error:
                 if not is_away(error):
                     raise
                 connection.terminate()
+                self.trouble = f"{self.name}: {describe(error)}"
                 if isinstance(error, DatabaseAway):
                     raise
-                raise DatabaseAway(f"{self.name}: {describe(error)}") from error
+                raise DatabaseAway(self.trouble) from error
             except BaseException:
                 # Cancelled in the middle of something: who knows of what.
                 connection.terminate()
@@ -129,7 +133,8 @@ class Connections:
             ):
                 with attempt:
                     return await self._connect()
-        except DatabaseAway:
+        except DatabaseAway as error:
+            self.trouble = str(error)
             # Those that are idle are as lost as the one that was asked for.
             while self._idle:
                 self._idle.pop().terminate()

@@ -23,6 +23,8 @@ class Settings:
     group: str | None = None
     """The consumer group; by default it is named after the participants."""
     patience: Patience = field(default_factory=Patience)
+    probes: str = ""
+    """host:port for GET /live and /ready; empty: nowhere."""
 
     @classmethod
     def from_environment(
@@ -41,6 +43,7 @@ class Settings:
             postgres=postgres or environment.get("TWOFOLD_PG_DSN", default.postgres),
             cluster=environment.get("TWOFOLD_LOG__CLUSTER", default.cluster),
             group=group or environment.get("TWOFOLD_GROUP"),
+            probes=environment.get("TWOFOLD_PROBES__LISTEN", default.probes),
             patience=Patience(
                 every_seconds=_seconds(environment, "TWOFOLD_RESOLVE_EVERY", 5.0),
                 after_seconds=_seconds(environment, "TWOFOLD_RESOLVE_AFTER", 30.0),

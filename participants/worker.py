@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -59,6 +59,7 @@ from wire.messages import (
     Vote,
     Voted,
 )
+from wire.probes import CannotListen, probes
 from wire.topics import Topics
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ LONGEST_PAUSE_S: Final = 5.0
 POLL_MS: Final = 100
 POLL_LIMIT: Final = 128
 COMMIT_EVERY_SECONDS: Final = 0.5
+READS_S: Final = 5.0
+"""How long a worker that has not read anything, not even nothing, counts as ready."""
 FINISH_SECONDS: Final = 5.0
 """How long a worker that is told to stop waits for what is under way."""
 
@@ -153,6 +156,7 @@ class Worker:
         self._bound = [Bound(p, settings.postgres) for p in participants]
         self._group = settings.group or f"{settings.prefix}.{'+'.join(sorted(names))}"
         self._heart = Heart(self._group)
+        self._session: _Session | None = None
 
     async def migrate(self) -> None:
         """Create what is missing in all databases."""
@@ -170,19 +174,35 @@ class Worker:
 
         """
         try:
-            for bound in self._bound:
-                if self._migrate:
-                    await _until_there(bound.migrate_if_new, stop)
-                await _until_there(bound.check, stop)
-            while not stop.is_set():
-                session = _Session(self._bound, self._settings, self._heart)
-                try:
-                    await session.run(stop)
-                except* KafkaUnavailable as gone:
-                    logger.warning("kafka_away", reason=str(gone.exceptions[0]))
-                    await _pause(stop, 1.0)
+            async with probes(self._settings.probes, lambda: list(self._unready(stop))):
+                await self._serve(stop)
+        except CannotListen as error:
+            raise NotReady(str(error)) from error
         finally:
             await self._close()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        for bound in self._bound:
+            if self._migrate:
+                await _until_there(bound.migrate_if_new, stop)
+            await _until_there(bound.check, stop)
+        while not stop.is_set():
+            self._session = _Session(self._bound, self._settings, self._heart)
+            try:
+                await self._session.run(stop)
+            except* KafkaUnavailable as gone:
+                logger.warning("kafka_away", reason=str(gone.exceptions[0]))
+                await _pause(stop, 1.0)
+
+    def _unready(self, stop: asyncio.Event) -> Iterator[str]:
+        """Say what keeps this process from working."""
+        if stop.is_set():
+            yield "it is stopping"
+        elif self._session is None or not self._session.reads:
+            yield "it does not read commands: see its log"
+        for bound in self._bound:
+            if bound.connections.trouble:
+                yield bound.connections.trouble
 
     async def _close(self) -> None:
         for bound in self._bound:
@@ -211,6 +231,7 @@ class _Session:
         self._committed_at = 0.0
         self._voted = False
         self._still_beats = 0
+        self._read_at: float | None = None
         self._leaving = False
         self._beats_are_heard = False
 
@@ -235,6 +256,11 @@ class _Session:
         finally:
             await _close(self._reader.stop)
             await _close(self._producer.stop)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has asked Kafka for commands, and was answered, just now."""
+        return self._read_at is not None and time.monotonic() - self._read_at < READS_S
 
     async def _check_topics(self) -> None:
         commands = [Topics.commands(b.participant.name) for b in self._bound]
@@ -293,6 +319,7 @@ class _Session:
                 service.pump()
             await self._commit_offsets()
             self._still_beats = 0
+            self._read_at = time.monotonic()
 
     def _receive(self, record: Received) -> None:
         place = (record.topic, record.partition)
