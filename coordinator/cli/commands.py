@@ -50,6 +50,47 @@ def check(
     _answer(ok=checking.check(files, output))
 
 
+def simulate(
+    file: Annotated[
+        Path, typer.Argument(help="A definition file.", exists=True, dir_okay=False, readable=True)
+    ],
+    given: Annotated[
+        str | None,
+        typer.Option("--input", help="The input, as JSON. Else one is made up that fits."),
+    ] = None,
+    results: Annotated[
+        str | None,
+        typer.Option("--results", help='What steps return, as JSON: {"step": {…}}.'),
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run a definition against everything that can go wrong at each of its parts.
+
+    The coordinator's own rules decide; participants follow a script, and time
+    is virtual. Exit code 1 if any end is half done without being parked, or if
+    the definition is wrong.
+
+    Example: twofold simulate definitions/place-order.yaml
+    """
+    from coordinator.cli import simulating
+
+    _answer(ok=simulating.simulate(file, given, results, output))
+
+
+def schema() -> None:
+    """Print the JSON Schema of definition files, for editors.
+
+    Save it, and let the first line of a definition name it:
+    # yaml-language-server: $schema=twofold.schema.json
+
+    Example: twofold schema > twofold.schema.json
+    """
+    from coordinator.cli.output import say
+    from sagas.schema import language_schema_text
+
+    say(language_schema_text().rstrip())
+
+
 def serve(config: ConfigFile = None, definitions: Definitions = None) -> None:
     """Coordinate transactions until told to stop.
 
@@ -222,6 +263,8 @@ def config(config: ConfigFile = None, output: OutputOption = Output.TEXT) -> Non
 
 ALL: Final[tuple[Callable[..., None], ...]] = (
     check,
+    simulate,
+    schema,
     migrate,
     topics,
     serve,

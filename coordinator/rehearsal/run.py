@@ -1,0 +1,173 @@
+"""One scenario, from its start to its end, and the judgement of that end."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from coordinator.core import machine
+from coordinator.core.events import Published
+from coordinator.core.machine import State
+from coordinator.core.records import Begun, Entry, Outcome
+from coordinator.core.saga_state import SagaState, StepPhase
+from coordinator.core.transition import Transition
+from coordinator.rehearsal.actors import STANDS, UNDONE, Actors
+from coordinator.rehearsal.scenarios import Scenario, scenarios
+from sagas.model import AnyDefinition, Saga
+from wire.messages import Compensated, Json
+
+GID: Final = "tf1.rehearsal.1.0.00000000000070008000000000000001"
+ANSWERED_US: Final = 20_000
+"""How long an answer takes that comes at all."""
+MOST_TURNS: Final = 100_000
+
+
+class Verdict(StrEnum):
+    """Whether an end is one that the language promises."""
+
+    WHOLE = "whole"  # all of it happened, or nothing that was not to stand
+    WAITS = "waits"  # for a person, visibly
+    HALF_DONE = "half done"
+
+
+@dataclass(frozen=True)
+class End:
+    """How a scenario ended."""
+
+    scenario: str
+    verdict: Verdict
+    outcome: str
+    stands: tuple[str, ...]
+    undone: tuple[str, ...]
+    took_us: int
+    commands: int
+    reason: str
+
+
+@dataclass
+class _Run:
+    definition: AnyDefinition
+    scenario: Scenario
+    actors: Actors
+    now_us: int = 0
+    log: list[Entry] = field(default_factory=list[Entry])
+    coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
+    numbers: Iterable[int] = field(default_factory=itertools.count)
+    crashed: bool = False
+
+    def play(self, begun: Begun) -> State:
+        """Run until nothing is to come, and nothing waits."""
+        state = self._take(machine.begin(GID, self.definition, begun, self.now_us))
+        for _ in range(MOST_TURNS):
+            if not machine.summary(state).active:
+                break
+            wake_us = machine.wake_at_us(state)
+            if self.coming and (wake_us is None or self.coming[0][0] <= wake_us):
+                self.now_us, _, event = heapq.heappop(self.coming)
+                state = self._take(machine.react(state, event, self.now_us))
+                state = self._crash(state, event)
+            elif wake_us is not None:
+                self.now_us = max(self.now_us, wake_us)
+                state = self._take(machine.wake(state, self.now_us))
+            else:
+                break
+        return state
+
+    def _take(self, move: Transition[Any]) -> State:
+        for record in move.records:
+            self.log.append(Entry(GID, len(self.log), self.now_us, record))
+        for send in move.sends:
+            told = send.participant is None
+            answer = Published() if told else self.actors.answer(send.message)
+            if answer is not None:
+                at_us = self.now_us + ANSWERED_US
+                heapq.heappush(self.coming, (at_us, next(iter(self.numbers)), answer))
+        state: State = move.state
+        return state
+
+    def _crash(self, state: State, event: Any) -> State:
+        """Forget all but the log, once, if the scenario has it so."""
+        undo = "undo " if isinstance(event, Compensated) else ""
+        part = getattr(event, "step", None) or getattr(event, "branch", None)
+        if self.crashed or not part or undo + part != self.scenario.crash_after:
+            return state
+        self.crashed = True
+        recovered = machine.recover(GID, self.definition, self.log)
+        return self._take(machine.resume(recovered, self.now_us))
+
+
+def rehearse(
+    definition: AnyDefinition, given: dict[str, Json], data: Mapping[str, Json]
+) -> list[End]:
+    """Run a definition through all its scenarios; ``data`` is what steps and branches return."""
+    return [_rehearse(definition, one, given, data) for one in scenarios(definition)]
+
+
+def _rehearse(
+    definition: AnyDefinition,
+    scenario: Scenario,
+    given: dict[str, Json],
+    data: Mapping[str, Json],
+) -> End:
+    actors = Actors(scenario.script, data)
+    run = _Run(definition, scenario, actors)
+    begun = Begun(
+        definition=definition.hash,
+        name=definition.name,
+        version=definition.version,
+        key="rehearsal",
+        input=given,
+    )
+    state = run.play(begun)
+    wanted = _wanted(state)
+    stands = tuple(name for name in wanted if actors.marks.get(name) == STANDS)
+    read_only = [name for name in wanted if name not in actors.marks]
+    over = not machine.summary(state).active
+    return End(
+        scenario=scenario.name,
+        verdict=judge(definition, state.outcome if over else None, wanted, stands, read_only),
+        outcome=str(state.outcome) if over and state.outcome else "never ends",
+        stands=stands,
+        undone=tuple(name for name in wanted if actors.marks.get(name) == UNDONE),
+        took_us=run.now_us,
+        commands=actors.commands,
+        reason=state.reason,
+    )
+
+
+def _wanted(state: State) -> Sequence[str]:
+    """Name the steps that were not skipped, or the branches."""
+    if isinstance(state, SagaState):
+        skipped = {step.name for step, _ in state.in_phase(StepPhase.SKIPPED)}
+        return [name for name in state.definition.steps if name not in skipped]
+    return list(state.definition.branches)
+
+
+def judge(
+    definition: AnyDefinition,
+    outcome: Outcome | None,
+    wanted: Sequence[str],
+    stands: Sequence[str],
+    untouched: Sequence[str] = (),
+) -> Verdict:
+    """Tell whether what stands is what the outcome says.
+
+    Branches that are ``untouched`` have only read, so nothing need stand of them.
+    """
+    if outcome is Outcome.PARKED:
+        return Verdict.WAITS
+    if outcome is Outcome.COMMITTED:
+        lacking = set(wanted) - set(stands)
+        if not isinstance(definition, Saga):
+            lacking -= set(untouched)
+        return Verdict.HALF_DONE if lacking else Verdict.WHOLE
+    if outcome not in (Outcome.COMPENSATED, Outcome.ABORTED):
+        return Verdict.HALF_DONE
+    if isinstance(definition, Saga) and outcome is Outcome.COMPENSATED:
+        undoable = [name for name in stands if definition.steps[name].undo is not None]
+        return Verdict.HALF_DONE if undoable else Verdict.WHOLE
+    return Verdict.HALF_DONE if stands else Verdict.WHOLE

@@ -1,0 +1,158 @@
+"""Definitions run against everything that can go wrong, and the judgement of how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from coordinator.core.records import Outcome
+from coordinator.rehearsal.run import End, Verdict, judge, rehearse
+from coordinator.rehearsal.sample import sample_input, sample_results
+from sagas.loader import load
+from sagas.model import AnyDefinition, Saga
+from tests.core.coordinator.builders import atomic, constant, saga, step
+from tests.core.coordinator.test_histories import sagas
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "sagas" / "examples").glob("*.yaml"))
+LINE = saga(step("a"), step("b", "a"), step("p", "b", pivot=True), step("c", "p", back=False))
+
+
+def ends(definition: AnyDefinition) -> dict[str, End]:
+    """Rehearse, and return each end by its scenario."""
+    return {end.scenario: end for end in rehearse(definition, {}, {})}
+
+
+def short(end: End) -> tuple[str, str, str]:
+    return end.outcome, " ".join(end.stands), " ".join(end.undone)
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_no_example_ends_half_done(file: Path) -> None:
+    """And an input that is made up by its schema fits it."""
+    definition = load(file.read_text(), str(file))
+    made = sample_input(definition)
+    definition.check_input(made)
+    found = rehearse(definition, made, sample_results(definition))
+
+    assert found[0].outcome == "COMMITTED", found[0].reason
+    assert {end.verdict for end in found} <= {Verdict.WHOLE, Verdict.WAITS}
+
+
+def test_each_failure_of_a_saga_ends_as_the_language_says() -> None:
+    """Before the pivot it goes back, at the pivot nobody guesses, after it a person is asked."""
+    found = ends(LINE)
+
+    assert short(found["nothing goes wrong"]) == ("COMMITTED", "a b p c", "")
+    assert short(found["a is refused"]) == ("ABORTED", "", "")
+    assert short(found["b is refused"]) == ("COMPENSATED", "", "a")
+    assert short(found["b fails at first"]) == ("COMMITTED", "a b p c", "")
+    assert short(found["b: it is done, and no answer comes"]) == ("COMPENSATED", "", "a b")
+    assert short(found["b: it is not done, and no answer comes"]) == ("COMPENSATED", "", "a")
+    assert short(found["p is refused"]) == ("COMPENSATED", "", "a b")
+    assert short(found["p: it is done, and no answer comes"]) == ("PARKED", "a b p", "")
+    assert short(found["p: it is not done, and no answer comes"]) == ("PARKED", "a b", "")
+    assert short(found["c is refused"]) == ("PARKED", "a b p", "")
+    assert short(found["the coordinator crashes after b"]) == ("COMMITTED", "a b p c", "")
+    assert short(found["undoing a fails every time"]) == ("PARKED", "a", "b")
+    assert short(found["undoing b is refused"]) == ("PARKED", "a b", "")
+    assert short(found["the coordinator crashes while b is undone"]) == ("COMPENSATED", "", "a b")
+
+
+def test_each_failure_of_an_atomic_transaction_leaves_all_or_nothing() -> None:
+    """A silent branch is a no; what is decided is repeated until it is heard."""
+    found = ends(atomic("a", "b"))
+
+    assert short(found["a votes no"]) == ("ABORTED", "", "")
+    assert short(found["a: it is prepared, and no vote comes"]) == ("ABORTED", "", "")
+    assert short(found["b only reads"]) == ("COMMITTED", "a", "")
+    assert short(found["b does not hear the decision at first"]) == ("COMMITTED", "a b", "")
+    assert short(found["the coordinator crashes after a has voted"]) == ("COMMITTED", "a b", "")
+    assert {end.verdict for end in found.values()} == {Verdict.WHOLE}
+
+
+def test_a_branch_that_is_alone_decides_for_itself() -> None:
+    """In one phase: there is no second one to go wrong."""
+    found = ends(atomic("a"))
+    assert short(found["nothing goes wrong"]) == ("COMMITTED", "a", "")
+    assert not [name for name in found if "decision" in name]
+    assert Verdict.HALF_DONE not in {end.verdict for end in found.values()}
+
+
+def test_what_is_skipped_need_not_stand() -> None:
+    """The condition is the definition's own."""
+    found = ends(saga(step("a"), step("b", "a", condition=constant(value=False))))
+    assert short(found["nothing goes wrong"]) == ("COMMITTED", "a", "")
+    assert found["nothing goes wrong"].verdict is Verdict.WHOLE
+
+
+@given(definition=sagas())
+@settings(max_examples=60, deadline=None)
+def test_no_saga_that_the_language_allows_ends_half_done(definition: Saga) -> None:
+    """Whatever graph and pivot it has."""
+    assert [e for e in rehearse(definition, {}, {}) if e.verdict is Verdict.HALF_DONE] == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stands"),
+    [
+        (Outcome.COMMITTED, ["a", "b", "p"]),
+        (Outcome.COMMITTED, []),
+        (Outcome.COMPENSATED, ["a"]),
+        (Outcome.ABORTED, ["p"]),
+        (None, ["a", "b", "p", "c"]),
+        (Outcome.HEURISTIC_MIXED, []),
+    ],
+)
+def test_an_end_that_is_half_done_is_called_so(outcome: Outcome | None, stands: list[str]) -> None:
+    """No rule of the core leads there; the judge would see it."""
+    assert judge(LINE, outcome, ["a", "b", "p", "c"], stands) is Verdict.HALF_DONE
+
+
+def test_half_an_atomic_transaction_is_half_done() -> None:
+    """Unless the other half has only read."""
+    definition = atomic("a", "b")
+    assert judge(definition, Outcome.COMMITTED, ["a", "b"], ["a"]) is Verdict.HALF_DONE
+    assert judge(definition, Outcome.COMMITTED, ["a", "b"], ["a"], ["b"]) is Verdict.WHOLE
+    assert judge(definition, Outcome.ABORTED, ["a", "b"], ["a"]) is Verdict.HALF_DONE
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        ("{type: object, required: [id]}", {"id": "id"}),
+        ("{properties: {n: {type: integer, minimum: 3}}}", {"n": 3}),
+        ("{properties: {n: {type: number, exclusiveMinimum: 0}}}", {"n": 1}),
+        ("{properties: {n: {type: integer, maximum: 0}}}", {"n": 0}),
+        ("{properties: {c: {enum: [EUR, USD]}, k: {const: 7}}}", {"c": "EUR", "k": 7}),
+        ("{properties: {t: {type: string, minLength: 3}}}", {"t": "txx"}),
+        ("{properties: {l: {type: array, items: {type: boolean}}}}", {"l": [True]}),
+        ("{properties: {o: {type: object, required: [x]}}}", {"o": {"x": "x"}}),
+        ("{properties: {m: {type: [string, 'null'], default: hey}}}", {"m": "hey"}),
+    ],
+)
+def test_an_input_is_made_up_that_fits(schema: str, made: Any) -> None:
+    """As far as schemas of inputs usually go."""
+    definition = load(
+        f"saga: s\nversion: 1\ninput: {schema}\nsteps: {{a: {{call: p.do, undo: p.undo}}}}\n", "s"
+    )
+    assert sample_input(definition) == made
+    definition.check_input(made)
+
+
+def test_results_have_the_fields_that_are_named() -> None:
+    """Those that expressions ask for, as deep as they ask."""
+    text = """\
+saga: s
+version: 1
+steps:
+  a: {call: p.do, undo: p.undo}
+  b: {call: p.do, undo: p.undo, with: {x: "${ steps.a.id }", y: "${ steps.a.at.place }"}}
+output: "${ steps.b }"
+"""
+    assert sample_results(load(text, "s")) == {
+        "a": {"at": {"place": "place"}, "id": "id"},
+        "b": "b",
+    }
