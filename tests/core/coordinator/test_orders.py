@@ -152,6 +152,19 @@ def test_a_step_that_a_person_has_done_is_skipped() -> None:
     assert (story.state.phase, story.state.outcome) == ("ended", Outcome.COMMITTED)
 
 
+def test_a_person_speaks_of_one_step_and_the_next_is_asked_for() -> None:
+    """What comes after it is not done by that."""
+    steps = step("pay", pivot=True), step("mail", "pay", back=False, attempts=1)
+    story = Story.begin(saga(*steps, step("bill", "mail", back=False)))
+    story.hear(executed("pay"))
+    story.hear(executed("mail", Result.REFUSED))
+    story.publish()
+
+    assert told(story.order(Action.SKIP, "mail")) == ["bill <- Execute 1"]
+    assert (story.state.phase, story.state.outcome) == ("running", None)
+    assert told(story.hear(executed("bill"))) == ["anyone <- Outcome COMMITTED"]
+
+
 def test_a_person_may_go_back_past_the_pivot() -> None:
     """The pivot itself has no undo: its effect stands."""
     story = past_the_pivot()
@@ -303,6 +316,17 @@ def test_a_decision_is_not_aborted() -> None:
     story.order(Action.ABORT)
 
     assert ordered(story).refused == "the decision stands"
+
+
+def test_a_decision_is_not_aborted_either_if_it_is_parked() -> None:
+    """Others have committed: that is for `resolve`."""
+    story = committing()
+    story.hear(settled("b", End.HAZARD))
+    story.publish()
+    story.order(Action.ABORT)
+
+    assert ordered(story).refused == "it is decided: commit"
+    assert [type(r) for r in story.records].count(Decided) == 1
 
 
 def test_what_was_mended_is_asked_again() -> None:

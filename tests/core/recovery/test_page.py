@@ -1,0 +1,49 @@
+"""What a log is told of transactions that it has never heard of."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.facts import Facts
+from coordinator.core.records import Begun, Outcome
+from recovery.page import Page
+from recovery.rebuild import Sent
+from recovery.starts import Asked, Said
+from tests.core.audit.made import log_with
+from tests.core.coordinator.builders import GID, START_US, saga, step
+from wire.messages import Begin
+from wire.messages import Outcome as Told
+
+DEFINITION = saga(step("a"), step("b", "a"))
+
+
+def page(said: Said) -> Page:
+    """Compare a log that knows nothing with a start under a name that it may have had."""
+    begin = Begin(definition=DEFINITION.name, key="k-1", input={})
+    asked = Asked(GID, 0, START_US, begin, DEFINITION, None)
+    return Page([GID], Facts(log_with(None), [], 0), {GID: asked}, said)
+
+
+@pytest.mark.parametrize("sent", [Sent.ANYTHING, Sent.ANYTHING | Sent.UNDO])
+def test_what_was_sent_has_begun_under_the_name_by_which_it_was_sent(sent: Sent) -> None:
+    """Nobody has done it yet, but whoever does will mark it by that name."""
+    batch = page(Said({}, {GID: sent})).batch({})
+
+    assert [(row.gid, row.key) for row in batch.begun] == [(GID, "k-1")]
+    records = [entry.record for _, entry in batch.entries]
+    assert isinstance(records[0], Begun)
+
+
+def test_an_outcome_that_was_told_proves_that_it_has_begun() -> None:
+    """And how it ended."""
+    told = Told(gid=GID, definition="order", version=1, key="k-1", outcome="COMMITTED")
+    rebuilt = page(Said({GID: told}, {})).rebuilt
+
+    assert [(one.lost, one.outcome) for one in rebuilt] == [(True, Outcome.COMMITTED)]
+
+
+def test_what_left_no_trace_has_not_begun() -> None:
+    """Its start is read again, and gets a name then."""
+    found = page(Said({}, {}))
+    assert found.rebuilt == []
+    assert found.batch({}).begun == []
