@@ -31,6 +31,15 @@ def check(paths: Sequence[Path], output: Output) -> bool:
     return bool(files) and all(entry["ok"] for entry in report)
 
 
+def definition_in(file: Path) -> AnyDefinition | None:
+    """Read one definition; if it is wrong, say what is wrong with it."""
+    found = _look_at(file)
+    if isinstance(found, list):
+        _print(file, None, found)
+        return None
+    return found
+
+
 def _files(path: Path) -> list[Path]:
     return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
 

@@ -11,22 +11,19 @@ from typing import Any, cast
 import msgspec
 import typer
 
+from coordinator.cli.checking import definition_in
 from coordinator.cli.output import Output, as_json, as_table, say
 from coordinator.cli.plain import span
 from coordinator.rehearsal.run import End, Verdict, rehearse
 from coordinator.rehearsal.sample import sample_input, sample_results
-from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition, InputRefused
 from wire.messages import Json
 
 
 def simulate(file: Path, given: str | None, results: str | None, output: Output) -> bool:
     """Run a definition against each failure; tell whether none leaves it half done."""
-    try:
-        definition = load_bytes(file.read_bytes(), str(file))
-    except DefinitionInvalid as error:
-        for problem in error.problems:
-            say(str(problem))
+    definition = definition_in(file)
+    if definition is None:
         return False
     ends = rehearse(definition, _input(definition, given), _results(definition, results))
     half_done = sum(end.verdict is Verdict.HALF_DONE for end in ends)

@@ -1,4 +1,4 @@
-"""`twofold simulate` and `twofold schema`, as somebody calls them."""
+"""`twofold simulate`, `twofold graph` and `twofold schema`, as somebody calls them."""
 
 from __future__ import annotations
 
@@ -105,3 +105,16 @@ def test_the_schema_is_the_one_that_is_published() -> None:
     result = run("schema")
     assert result.exit_code == 0
     assert json.loads(result.output) == json.loads(published.read_text())
+
+
+def test_a_definition_is_drawn_or_its_problems_are_told(gift: str, tmp_path: Path) -> None:
+    """`twofold graph` prints what Mermaid reads."""
+    result = run("graph", gift)
+    assert result.exit_code == 0
+    assert result.output.startswith("flowchart TD\n")
+
+    file = tmp_path / "wrong.yaml"
+    file.write_text("saga: 1\n")
+    result = run("graph", str(file))
+    assert result.exit_code == 1
+    assert "error[" in result.output
