@@ -146,6 +146,10 @@ class StepPart(Part):
         AnyUndo | None,
         Field(description="participant.command, or {call, with, timeout, retry}, or {none: why}"),
     ] = None
+    on_unknown: Annotated[
+        Literal["retry", "compensate", "park"],
+        Field(description="when an answer does not come in time; default: retry"),
+    ] = "retry"
     pivot: Annotated[bool, Field(description="past this step there is no way back")] = False
 
 
@@ -201,7 +205,6 @@ LATER: Final = frozenset(
         "migrate_from",
         "on_deadline",
         "on_undo_failure",
-        "on_unknown",
         "reply_to",
         "retain",
         "saga",

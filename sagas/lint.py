@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sagas import graph
 from sagas.document import NoUndoPart, SagaDocument, StepPart
+from sagas.model import OnUnknown
 from sagas.problems import Problem, did_you_mean
 from sagas.source import Source
 
@@ -93,9 +94,11 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
     for name, step in document.steps.items():
         if name == pivot:
             yield from _has_no_undo(source, name, step, "pivot-undo", "is the pivot")
+            yield from _never_goes_back(source, name, step, "is the pivot")
         elif pivot is not None and pivot in graph.ancestors(needs, name):
             said = f"comes after the pivot `{pivot}`"
             yield from _has_no_undo(source, name, step, "undo-after-pivot", said)
+            yield from _never_goes_back(source, name, step, said)
         elif name in before and step.undo is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
             participant = step.call.partition(".")[0]
@@ -137,6 +140,16 @@ def _has_no_undo(
             "remove `undo`",
             path=("steps", name, "undo"),
             key=True,
+        )
+
+
+def _never_goes_back(source: Source, name: str, step: StepPart, why: str) -> Iterator[Problem]:
+    if step.on_unknown == OnUnknown.COMPENSATE:
+        yield source.problem(
+            "no-way-back",
+            f"step `{name}` {why}: if its answer does not come, nothing can be undone",
+            "write `retry`, which ends with a person, or `park`, which begins with one",
+            path=("steps", name, "on_unknown"),
         )
 
 

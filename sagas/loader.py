@@ -38,6 +38,7 @@ from sagas.model import (
     Call,
     Expression,
     InputCheck,
+    OnUnknown,
     Retry,
     Saga,
     Start,
@@ -180,6 +181,7 @@ class _Reader:
             key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
             timeout_us=part.timeout,
             retry=_retry(part.retry),
+            on_unknown=OnUnknown(part.on_unknown),
             undo=self._undo(name, part, before),
             pivot=part.pivot,
         )

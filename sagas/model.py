@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Json: TypeAlias = Any
@@ -55,6 +56,14 @@ class Call(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.participant}.{self.command}"
+
+
+class OnUnknown(StrEnum):
+    """What follows when an attempt's answer did not come in time: nobody knows if it was done."""
+
+    RETRY = "retry"  # all attempts share one effect, so to ask again is safe
+    COMPENSATE = "compensate"
+    PARK = "park"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +116,7 @@ class Step:
     key: Expression | None
     timeout_us: int
     retry: Retry
+    on_unknown: OnUnknown
     undo: Undo | None
     pivot: bool
 

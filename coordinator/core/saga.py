@@ -39,7 +39,7 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
-from sagas.model import EvaluationFailed, Step
+from sagas.model import EvaluationFailed, OnUnknown, Step
 from wire.messages import Execute, Executed, Json
 from wire.messages import Outcome as OutcomeMessage
 
@@ -122,12 +122,18 @@ def _attempt_failed(
     step = saga.definition.steps[event.step]
     failed = AttemptFailed(step=step.name, attempt=event.attempt, why=why, reason=reason)
     tried = event.attempt - saga.steps[step.name].spent
-    if tried < step.retry.attempts:
+    unknown = step.on_unknown if why is Unanswered.SILENT else OnUnknown.RETRY
+    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:
         pause = step.retry.pause_us(tried, fraction(saga.gid, step.name, event.attempt))
         retried = structs.replace(failed, retry_at_us=now_us + pause)
         return Transition(saga).remember(retried, now_us)
     move = Transition(saga).remember(failed, now_us)
-    told = f"{step.name}: {reason}, and no attempt is left of {step.retry.attempts}"
+    if unknown is OnUnknown.RETRY:
+        told = f"{step.name}: {reason}, and no attempt is left of {step.retry.attempts}"
+    else:
+        told = f"{step.name}: {reason}, and it is not to be asked again"
+    if unknown is OnUnknown.PARK:
+        return move.remember(Parked(reason=told), now_us)
     if step.pivot:
         # It has no undo, and nobody knows whether it was done: never guess.
         return move.remember(Parked(reason=f"{told}; it is the pivot"), now_us)

@@ -31,6 +31,20 @@ CORES: Final = (
         "a step happens that was not wanted",
     ),
     Mutant(
+        "asks again what is not to be asked again",
+        SAGA,
+        "    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:\n",
+        "    if tried < step.retry.attempts:\n",
+        "a person was to look first",
+    ),
+    Mutant(
+        "goes back where a person was to look",
+        SAGA,
+        "    if unknown is OnUnknown.PARK:\n",
+        "    if False:\n",
+        "what nobody knows is undone unseen",
+    ),
+    Mutant(
         "waits for what was skipped",
         SAGA_STATE,
         "            if all(steps[need].phase in OVER for need in needs):\n",
@@ -283,8 +297,8 @@ CORES: Final = (
     Mutant(
         "asks for more attempts than allowed",
         SAGA,
-        "    if tried < step.retry.attempts:\n",
-        "    if tried <= step.retry.attempts:\n",
+        "    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:\n",
+        "    if tried <= step.retry.attempts and unknown is OnUnknown.RETRY:\n",
         "retries are bounded",
     ),
     Mutant(

@@ -18,6 +18,7 @@ from sagas.model import (
     Call,
     EvaluationFailed,
     Expression,
+    OnUnknown,
     Retry,
     Saga,
     Scope,
@@ -180,6 +181,7 @@ def _step(
         key=None,
         timeout_us=int(chance.choice((0.3, 1)) * SECOND),
         retry=_retry(chance.choice((2, 8))),
+        on_unknown=_on_unknown(chance, back=can_undo),
         undo=undo if can_undo and chance.random() < 0.9 else None,
         pivot=pivot,
     )
@@ -190,6 +192,14 @@ def _condition(chance: random.Random) -> Expression | None:
         return None
     wanted = chance.random() < 0.5
     return lambda _scope: wanted
+
+
+def _on_unknown(chance: random.Random, *, back: bool) -> OnUnknown:
+    """Mostly the default; and what leads back only where there is a way back."""
+    drawn = chance.random()
+    if drawn < 0.9:
+        return OnUnknown.RETRY
+    return OnUnknown.COMPENSATE if back and drawn < 0.95 else OnUnknown.PARK
 
 
 def _is_wanted(step: Step) -> bool:

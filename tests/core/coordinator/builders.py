@@ -25,6 +25,7 @@ from sagas.model import (
     EvaluationFailed,
     Expression,
     Json,
+    OnUnknown,
     Retry,
     Saga,
     Scope,
@@ -144,6 +145,7 @@ def step(
     data: Expression | None = None,
     key: Expression | None = None,
     condition: Expression | None = None,
+    on_unknown: OnUnknown = OnUnknown.RETRY,
 ) -> Step:
     """Make a step; ``back`` is its undo, True for an ordinary one."""
     made = undo(name) if back is True else back or None
@@ -156,6 +158,7 @@ def step(
         key=key,
         timeout_us=int(timeout_s * SECOND),
         retry=retry(attempts),
+        on_unknown=on_unknown,
         undo=None if pivot else made,
         pivot=pivot,
     )

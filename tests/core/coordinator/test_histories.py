@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from coordinator.core.records import Outcome
 from coordinator.core.saga_state import StepPhase
-from sagas.model import Saga, Step
+from sagas.model import OnUnknown, Saga, Step
 from tests.core.coordinator import audit
 from tests.core.coordinator.builders import (
     GID,
@@ -33,6 +33,7 @@ from tests.core.coordinator.builders import (
 from tests.core.coordinator.simulated import Branches, Workers, World
 from wire.messages import Action, End, Result, Vote
 
+_UNKNOWN = (OnUnknown.RETRY, OnUnknown.PARK, OnUnknown.COMPENSATE)
 NAMES = ("a", "b", "c", "d", "e", "f")
 PROFILE = settings(
     max_examples=200,
@@ -87,6 +88,7 @@ def sagas(draw: st.DrawFn) -> Saga:
                 back=False if after or draw(st.integers(0, 5)) == 0 else back,
                 condition=constant(draw(st.booleans())) if draw(st.booleans()) else None,
                 attempts=draw(st.integers(1, 3)),
+                on_unknown=draw(st.sampled_from(_UNKNOWN[: 2 if pivot or after else 3])),
             )
         )
     return saga(*steps, deadline_s=draw(st.sampled_from([20, 100, 3600])))
