@@ -361,8 +361,9 @@ class Engine:
 
     async def _load(self, shards: Sequence[int]) -> None:
         """Replay what is unfinished."""
-        await self._setting.definitions.refresh(self._log)
         entries = await self._log.active(shards)
+        # What is followed was published before it was: somebody faster may have the shards by now.
+        await self._setting.definitions.refresh(self._log)
         for gid, group in groupby(entries, key=lambda entry: entry.gid):
             log = list(group)
             begun = log[0].record

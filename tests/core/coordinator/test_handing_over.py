@@ -1,20 +1,23 @@
-"""An engine that gives its shards back leaves nothing that the next owner would tell again."""
+"""Shards change hands: nothing is told twice, and nothing is followed that is not known."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from coordinator.core import machine
 from coordinator.core.records import Entry, decode
-from coordinator.definitions import Definitions
+from coordinator.definitions import Definitions, publish
 from coordinator.engine import Engine
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import Batch, ClusterFacts, Position, Row
 from coordinator.telemetry.watcher import Watcher
 from coordinator.turn import Setting
+from sagas.loader import load
+from sagas.model import AnyDefinition
 from tests.core.coordinator.builders import GID, START_US, Story, executed, saga, step
+from tests.core.sagas.definitions import SAGA
 from wire.envelope import Record
 from wire.kafka import Place, Received
 from wire.topics import Topics
@@ -74,9 +77,36 @@ class Silent:
         return []
 
 
-async def log_of(story: Story) -> tuple[MemoryLog, list[Position]]:
+class Overtaken(MemoryLog):
+    """A log in which somebody faster publishes a definition, and begins what follows it.
+
+    That is before the unfinished is read, and after everything that was read earlier.
+    """
+
+    faster: AnyDefinition
+
+    async def active(self, shards: Collection[int]) -> Sequence[Entry]:
+        await publish(self, self.faster)
+        return await super().active(shards)
+
+
+def engine_of(log: MemoryLog, definitions: Definitions, producer: Hesitating) -> Engine:
+    """Make an engine that reads nothing."""
+    return Engine(
+        setting=Setting(FACTS, Topics("test"), definitions, lambda: False),
+        log=log,
+        producer=cast("Any", producer),
+        reader=cast("Any", Silent()),
+        clock=Still(),
+        watcher=Watcher(),
+    )
+
+
+async def log_of(
+    story: Story, make: type[MemoryLog] = MemoryLog
+) -> tuple[MemoryLog, list[Position]]:
     """Return a log that holds the story, and its shard, claimed."""
-    log = MemoryLog(FACTS, lambda: START_US)
+    log = make(FACTS, lambda: START_US)
     position = list(await log.claim("r", [0], 1_000_000))
     begun, summary = story.state.begun, machine.summary(story.state)
     row = Row(
@@ -98,14 +128,7 @@ async def test_what_was_told_just_before_shards_are_given_back_is_noted() -> Non
     definitions = Definitions()
     definitions.add(story.definition)
     producer, stop = Hesitating(), asyncio.Event()
-    engine = Engine(
-        setting=Setting(FACTS, Topics("test"), definitions, lambda: False),
-        log=log,
-        producer=cast("Any", producer),
-        reader=cast("Any", Silent()),
-        clock=Still(),
-        watcher=Watcher(),
-    )
+    engine = engine_of(log, definitions, producer)
     running = asyncio.create_task(engine.run(stop))
     await engine.take(position)
     while not producer.sent:
@@ -119,5 +142,25 @@ async def test_what_was_told_just_before_shards_are_given_back_is_noted() -> Non
 
     assert not log.rows[GID].active
     assert [record.topic for record in producer.sent] == ["test.outcomes"]
+    stop.set()
+    await running
+
+
+async def test_a_definition_that_is_published_while_shards_are_taken_is_known() -> None:
+    """What follows it may be begun meanwhile, by somebody who has the shards by then."""
+    definition = load(SAGA, "visit.yaml")
+    log, position = await log_of(Story.begin(definition, guest="ada"), Overtaken)
+    assert isinstance(log, Overtaken)
+    log.faster = definition
+    producer, stop = Hesitating(), asyncio.Event()
+    engine = engine_of(log, Definitions(), producer)
+    running = asyncio.create_task(engine.run(stop))
+
+    await engine.take(position)
+
+    while not producer.sent:
+        await asyncio.sleep(0)
+    assert [record.topic for record in producer.sent] == ["seats.commands"]
+    producer.acknowledge()
     stop.set()
     await running
