@@ -57,13 +57,13 @@ STANDS: Final = "stands"
 UNDONE: Final = "undone"
 SEALED: Final = "sealed"
 PREPARED: Final = "prepared"
+READ: Final = "read"
 
 _RESULTS: Final = {Act.REFUSED: Result.REFUSED, Act.BUSY: Result.BUSY, Act.FAILED: Result.FAILED}
 _VOTES: Final = {
     Act.REFUSED: Vote.ABORT,
     Act.FAILED: Vote.ABORT,
     Act.BUSY: Vote.BUSY,
-    Act.READ_ONLY: Vote.READ_ONLY,
 }
 _SAID: Final = "as scripted"
 
@@ -143,7 +143,14 @@ class Actors:
             self.marks[name] = STANDS if command.one_phase else PREPARED
         if act in (Act.LOST, Act.NOTHING):
             return None
-        told = {PREPARED: Vote.COMMIT, STANDS: Vote.COMMITTED, SEALED: Vote.ABORT}
+        if name not in self.marks and act is Act.READ_ONLY:
+            self.marks[name] = READ
+        told = {
+            PREPARED: Vote.COMMIT,
+            STANDS: Vote.COMMITTED,
+            SEALED: Vote.ABORT,
+            READ: Vote.READ_ONLY,
+        }
         vote = told[self.marks[name]] if name in self.marks else _VOTES[act]
         return Voted(
             gid=command.gid,
@@ -155,10 +162,18 @@ class Actors:
 
     def _end(self, command: Commit | Rollback) -> Settled | None:
         name, act = command.branch, self._next(command.branch, Part.END)
-        if act is not Act.NOTHING and self.marks.get(name) != STANDS:
-            self.marks[name] = STANDS if isinstance(command, Commit) else SEALED
+        if act is not Act.NOTHING:
+            self._settle(name, commit=isinstance(command, Commit))
         if act in (Act.LOST, Act.NOTHING):
             return None
-        stands = self.marks[name] == STANDS
-        end = End.COMMITTED if stands else End.ROLLED_BACK
+        ends = {STANDS: End.COMMITTED, SEALED: End.ROLLED_BACK}
+        end = ends.get(self.marks.get(name, ""), End.HAZARD)
         return Settled(gid=command.gid, branch=name, end=end)
+
+    def _settle(self, name: str, *, commit: bool) -> None:
+        """Only what was prepared can be committed; what has committed is not rolled back."""
+        mark = self.marks.get(name)
+        if commit and mark == PREPARED:
+            self.marks[name] = STANDS
+        elif not commit and mark != STANDS:
+            self.marks[name] = SEALED

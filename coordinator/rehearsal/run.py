@@ -15,7 +15,7 @@ from coordinator.core.machine import State
 from coordinator.core.records import Begun, Entry, Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.core.transition import Transition
-from coordinator.rehearsal.actors import STANDS, UNDONE, Actors
+from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
 from coordinator.rehearsal.scenarios import Scenario, scenarios
 from sagas.model import AnyDefinition, Saga
 from wire.messages import Compensated, Json
@@ -123,16 +123,13 @@ def _rehearse(
         input=given,
     )
     state = run.play(begun)
-    wanted = _wanted(state)
-    stands = tuple(name for name in wanted if actors.marks.get(name) == STANDS)
-    read_only = [name for name in wanted if name not in actors.marks]
     over = not machine.summary(state).active
     return End(
         scenario=scenario.name,
-        verdict=judge(definition, state.outcome if over else None, wanted, stands, read_only),
+        verdict=judge(definition, state.outcome if over else None, _wanted(state), actors.marks),
         outcome=str(state.outcome) if over and state.outcome else "never ends",
-        stands=stands,
-        undone=tuple(name for name in wanted if actors.marks.get(name) == UNDONE),
+        stands=_marked(definition, actors.marks, STANDS),
+        undone=_marked(definition, actors.marks, UNDONE),
         took_us=run.now_us,
         commands=actors.commands,
         reason=state.reason,
@@ -147,27 +144,31 @@ def _wanted(state: State) -> Sequence[str]:
     return list(state.definition.branches)
 
 
+def _marked(definition: AnyDefinition, marks: Mapping[str, str], mark: str) -> tuple[str, ...]:
+    """Name the steps or branches that are marked so, in the definition's order."""
+    names = definition.steps if isinstance(definition, Saga) else definition.branches
+    return tuple(name for name in names if marks.get(name) == mark)
+
+
 def judge(
     definition: AnyDefinition,
     outcome: Outcome | None,
     wanted: Sequence[str],
-    stands: Sequence[str],
-    untouched: Sequence[str] = (),
+    marks: Mapping[str, str],
 ) -> Verdict:
-    """Tell whether what stands is what the outcome says.
+    """Tell whether what participants have is what the outcome says.
 
-    Branches that are ``untouched`` have only read, so nothing need stand of them.
+    The marks are theirs, not the coordinator's: it may be wrong about them.
     """
     if outcome is Outcome.PARKED:
         return Verdict.WAITS
+    stands = set(_marked(definition, marks, STANDS))
     if outcome is Outcome.COMMITTED:
-        lacking = set(wanted) - set(stands)
-        if not isinstance(definition, Saga):
-            lacking -= set(untouched)
-        return Verdict.HALF_DONE if lacking else Verdict.WHOLE
-    if outcome not in (Outcome.COMPENSATED, Outcome.ABORTED):
-        return Verdict.HALF_DONE
-    if isinstance(definition, Saga) and outcome is Outcome.COMPENSATED:
-        undoable = [name for name in stands if definition.steps[name].undo is not None]
-        return Verdict.HALF_DONE if undoable else Verdict.WHOLE
-    return Verdict.HALF_DONE if stands else Verdict.WHOLE
+        # A branch that has only read has nothing that could stand.
+        right = stands == set(wanted) - set(_marked(definition, marks, READ))
+    elif outcome is Outcome.COMPENSATED and isinstance(definition, Saga):
+        right = all(definition.steps[name].undo is None for name in stands)
+    else:
+        right = outcome is Outcome.ABORTED and not stands
+    # What is left prepared keeps its locks, and nobody will end it.
+    return Verdict.WHOLE if right and PREPARED not in marks.values() else Verdict.HALF_DONE

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 
-from coordinator.core.records import Outcome
+from coordinator.core import two_phase, two_phase_table
+from coordinator.core.events import Kind
+from coordinator.core.records import Decided, Decision, Outcome
+from coordinator.core.transition import Rule, Transition
+from coordinator.core.two_phase_state import Phase, TwoPhase
+from coordinator.rehearsal.actors import PREPARED, READ, SEALED, STANDS
 from coordinator.rehearsal.run import End, Verdict, judge, rehearse
 from coordinator.rehearsal.sample import sample_input, sample_results
 from sagas.loader import load
@@ -108,15 +113,65 @@ def test_no_saga_that_the_language_allows_ends_half_done(definition: Saga) -> No
 )
 def test_an_end_that_is_half_done_is_called_so(outcome: Outcome | None, stands: list[str]) -> None:
     """No rule of the core leads there; the judge would see it."""
-    assert judge(LINE, outcome, ["a", "b", "p", "c"], stands) is Verdict.HALF_DONE
+    marks = dict.fromkeys(stands, STANDS)
+    assert judge(LINE, outcome, ["a", "b", "p", "c"], marks) is Verdict.HALF_DONE
 
 
-def test_half_an_atomic_transaction_is_half_done() -> None:
-    """Unless the other half has only read."""
-    definition = atomic("a", "b")
-    assert judge(definition, Outcome.COMMITTED, ["a", "b"], ["a"]) is Verdict.HALF_DONE
-    assert judge(definition, Outcome.COMMITTED, ["a", "b"], ["a"], ["b"]) is Verdict.WHOLE
-    assert judge(definition, Outcome.ABORTED, ["a", "b"], ["a"]) is Verdict.HALF_DONE
+def test_a_step_that_was_skipped_and_stands_is_half_done() -> None:
+    """What the coordinator says it skipped is not taken on its word."""
+    marks = dict.fromkeys(["a", "b", "p", "c"], STANDS)
+    assert judge(LINE, Outcome.COMMITTED, ["a", "b", "p"], marks) is Verdict.HALF_DONE
+
+
+@pytest.mark.parametrize(
+    ("outcome", "marks", "verdict"),
+    [
+        (Outcome.COMMITTED, {"a": STANDS, "b": STANDS}, Verdict.WHOLE),
+        (Outcome.COMMITTED, {"a": STANDS, "b": READ}, Verdict.WHOLE),
+        (Outcome.COMMITTED, {"a": STANDS}, Verdict.HALF_DONE),
+        (Outcome.COMMITTED, {"a": STANDS, "b": SEALED}, Verdict.HALF_DONE),
+        (Outcome.COMMITTED, {"a": STANDS, "b": PREPARED}, Verdict.HALF_DONE),
+        (Outcome.ABORTED, {"a": SEALED}, Verdict.WHOLE),
+        (Outcome.ABORTED, {"a": STANDS, "b": SEALED}, Verdict.HALF_DONE),
+        (Outcome.ABORTED, {"a": PREPARED, "b": SEALED}, Verdict.HALF_DONE),
+    ],
+)
+def test_half_an_atomic_transaction_is_half_done(
+    outcome: Outcome, marks: dict[str, str], verdict: Verdict
+) -> None:
+    """And so is one of which something stays prepared for ever."""
+    assert judge(atomic("a", "b"), outcome, ["a", "b"], marks) is verdict
+
+
+def commits(txn: TwoPhase, _event: Any, now_us: int) -> Any:
+    """Decide to commit, whatever was voted."""
+    return two_phase.decide(Transition(txn), Decision.COMMIT, "", now_us)
+
+
+def tells_nobody(txn: TwoPhase, _event: Any, now_us: int) -> Any:
+    """Decide to abort, and let no branch know."""
+    return Transition(txn).remember(Decided(decision=Decision.ABORT, awaited=()), now_us)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "scenario"),
+    [
+        (Kind.DEADLINE_PASSED, commits, "a: it is not prepared, and no vote comes"),
+        (Kind.VOTED_ABORT, commits, "a votes no"),
+        (Kind.DEADLINE_PASSED, tells_nobody, "a: it is prepared, and no vote comes"),
+        (Kind.VOTED_ABORT, tells_nobody, "b votes no"),
+    ],
+)
+def test_a_rule_that_breaks_atomicity_is_seen(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, wrong: Any, scenario: str
+) -> None:
+    """The participants know what they have prepared, and commit nothing else."""
+    rule = Rule(wrong, "planted")
+    monkeypatch.setitem(cast("Any", two_phase_table.RULES), (Phase.PREPARING, kind), rule)
+
+    found = ends(atomic("a", "b"))
+    assert found[scenario].verdict is Verdict.HALF_DONE
+    assert found["nothing goes wrong"].verdict is Verdict.WHOLE
 
 
 @pytest.mark.parametrize(
