@@ -34,6 +34,7 @@ class Act(StrEnum):
     """What becomes of one command."""
 
     DONE = "done"
+    LATE = "its answer is late"  # done, and heard of only after the deadline
     LOST = "its answer is lost"  # done, and nobody hears of it
     NOTHING = "nothing happens"
     REFUSED = "refused"
@@ -78,6 +79,8 @@ class Actors:
     marks: dict[str, str] = field(default_factory=dict[str, str])
     """What stands of each, as its own database knows it."""
     commands: int = 0
+    late: bool = False
+    """Whether the last answer is on its way until after the deadline."""
     _asked: dict[tuple[str, Part], int] = field(default_factory=dict[tuple[str, Part], int])
 
     def answer(self, command: AnyMessage) -> Reply | None:
@@ -98,7 +101,9 @@ class Actors:
     def _next(self, name: str, part: Part) -> Act:
         acts = self.script.get((name, part), (Act.DONE,))
         count = self._asked[name, part] = self._asked.get((name, part), 0) + 1
-        return acts[min(count, len(acts)) - 1]
+        act = acts[min(count, len(acts)) - 1]
+        self.late = act is Act.LATE
+        return Act.DONE if self.late else act
 
     def _execute(self, command: Execute) -> Executed | None:
         name, act = command.step, self._next(command.step, Part.DO)

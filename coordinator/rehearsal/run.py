@@ -16,7 +16,7 @@ from coordinator.core.records import Begun, Entry, Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
-from coordinator.rehearsal.scenarios import Scenario, scenarios
+from coordinator.rehearsal.scenarios import HEALTHY, Scenario, scenarios
 from sagas.model import AnyDefinition, Saga
 from wire.messages import Compensated, Json
 
@@ -54,18 +54,18 @@ class _Run:
     scenario: Scenario
     actors: Actors
     now_us: int = 0
+    ended_us: int = 0
     log: list[Entry] = field(default_factory=list[Entry])
     coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
     numbers: Iterable[int] = field(default_factory=itertools.count)
     crashed: bool = False
 
     def play(self, begun: Begun) -> State:
-        """Run until nothing is to come, and nothing waits."""
+        """Run until nothing is to come, not even what comes after the end, and nothing waits."""
         state = self._take(machine.begin(GID, self.definition, begun, self.now_us))
         for _ in range(MOST_TURNS):
-            if not machine.summary(state).active:
-                break
-            wake_us = machine.wake_at_us(state)
+            active = machine.summary(state).active
+            wake_us = machine.wake_at_us(state) if active else None
             if self.coming and (wake_us is None or self.coming[0][0] <= wake_us):
                 self.now_us, _, event = heapq.heappop(self.coming)
                 state = self._take(machine.react(state, event, self.now_us))
@@ -75,6 +75,8 @@ class _Run:
                 state = self._take(machine.wake(state, self.now_us))
             else:
                 break
+            if active:
+                self.ended_us = self.now_us
         return state
 
     def _take(self, move: Transition[Any]) -> State:
@@ -84,7 +86,9 @@ class _Run:
             told = send.participant is None
             answer = Published() if told else self.actors.answer(send.message)
             if answer is not None:
-                at_us = self.now_us + ANSWERED_US
+                late = not told and self.actors.late
+                since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us
+                at_us = since_us + ANSWERED_US
                 heapq.heappush(self.coming, (at_us, next(iter(self.numbers)), answer))
         state: State = move.state
         return state
@@ -104,7 +108,9 @@ def rehearse(
     definition: AnyDefinition, given: dict[str, Json], data: Mapping[str, Json]
 ) -> list[End]:
     """Run a definition through all its scenarios; ``data`` is what steps and branches return."""
-    return [_rehearse(definition, one, given, data) for one in scenarios(definition)]
+    healthy, wanted = _rehearse(definition, HEALTHY, given, data)
+    wrong = scenarios(definition, wanted)
+    return [healthy, *(_rehearse(definition, one, given, data)[0] for one in wrong)]
 
 
 def _rehearse(
@@ -112,7 +118,8 @@ def _rehearse(
     scenario: Scenario,
     given: dict[str, Json],
     data: Mapping[str, Json],
-) -> End:
+) -> tuple[End, Sequence[str]]:
+    """Return the end, and what was wanted: which steps that is, only a run can tell."""
     actors = Actors(scenario.script, data)
     run = _Run(definition, scenario, actors)
     begun = Begun(
@@ -123,17 +130,19 @@ def _rehearse(
         input=given,
     )
     state = run.play(begun)
+    wanted = _wanted(state)
     over = not machine.summary(state).active
-    return End(
+    end = End(
         scenario=scenario.name,
-        verdict=judge(definition, state.outcome if over else None, _wanted(state), actors.marks),
+        verdict=judge(definition, state.outcome if over else None, wanted, actors.marks),
         outcome=str(state.outcome) if over and state.outcome else "never ends",
         stands=_marked(definition, actors.marks, STANDS),
         undone=_marked(definition, actors.marks, UNDONE),
-        took_us=run.now_us,
+        took_us=run.ended_us,
         commands=actors.commands,
         reason=state.reason,
     )
+    return end, wanted
 
 
 def _wanted(state: State) -> Sequence[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from coordinator.rehearsal.actors import Act, Part, Script
+from sagas.graph import ancestors
 from sagas.model import AnyDefinition, Atomic, Saga
 
 
@@ -25,6 +26,7 @@ _STEP: Final = (
     ("{} fails at first", (Act.FAILED, Act.DONE)),
     ("{} fails every time", (Act.FAILED,)),
     ("{}: its first answer is lost", (Act.LOST, Act.DONE)),
+    ("{} answers only after the deadline", (Act.LATE,)),
     ("{}: it is done, and no answer comes", (Act.LOST,)),
     ("{}: it is not done, and no answer comes", (Act.NOTHING,)),
 )
@@ -39,6 +41,7 @@ _BRANCH: Final = (
     ("{} is busy at first", (Act.BUSY, Act.DONE)),
     ("{} only reads", (Act.READ_ONLY,)),
     ("{}: its first vote is lost", (Act.LOST, Act.DONE)),
+    ("{} votes only after the deadline", (Act.LATE,)),
     ("{}: it is prepared, and no vote comes", (Act.LOST,)),
     ("{}: it is not prepared, and no vote comes", (Act.NOTHING,)),
 )
@@ -48,32 +51,45 @@ _END: Final = (
 )
 
 
-def scenarios(definition: AnyDefinition) -> Iterator[Scenario]:
-    """Yield the run in which nothing goes wrong, and then each in which one thing does."""
-    yield Scenario("nothing goes wrong", {})
-    yield from _of_saga(definition) if isinstance(definition, Saga) else _of_atomic(definition)
+HEALTHY: Final = Scenario("nothing goes wrong", {})
 
 
-def _of_saga(saga: Saga) -> Iterator[Scenario]:
-    for name in saga.steps:
+def scenarios(definition: AnyDefinition, wanted: Collection[str]) -> Iterator[Scenario]:
+    """Yield each run in which one thing goes wrong.
+
+    A step that is not ``wanted`` is never asked for, so nothing can be wrong with it.
+    """
+    if isinstance(definition, Saga):
+        yield from _of_saga(definition, [name for name in definition.steps if name in wanted])
+    else:
+        yield from _of_atomic(definition)
+
+
+def _of_saga(saga: Saga, wanted: Collection[str]) -> Iterator[Scenario]:
+    for name in wanted:
         for said, acts in _STEP:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
         yield Scenario(f"the coordinator crashes after {name}", {}, name)
-    for name, step in saga.steps.items():
-        if step.undo is None:
+    for name in wanted:
+        if saga.steps[name].undo is None:
             continue
-        # What is asked for last before the pivot goes wrong too: it all goes back.
-        last = _last_before_pivot(saga)
+        # Something goes wrong only after this step is done, so that it is undone.
+        last = _last_before_pivot(saga, name, wanted)
         why = {(last, Part.DO): (Act.LOST if last == name else Act.REFUSED,)}
         for said, acts in _UNDO:
             yield Scenario(said.format(name), {**why, (name, Part.UNDO): acts})
         yield Scenario(f"the coordinator crashes while {name} is undone", why, f"undo {name}")
 
 
-def _last_before_pivot(saga: Saga) -> str:
-    if saga.pivot is not None:
+def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
+    """Find the last step that needs this one and may still turn the saga back, or itself."""
+    if saga.pivot is not None and saga.pivot.name in wanted:
         return saga.pivot.name
-    return tuple(saga.steps)[-1]
+    needs = {step.name: step.needs for step in saga.steps.values()}
+    before = {one: ancestors(needs, one) for one in wanted}
+    skipped = saga.pivot.name if saga.pivot is not None else None
+    later = [one for one in wanted if name in before[one] and skipped not in before[one]]
+    return later[-1] if later else name
 
 
 def _of_atomic(atomic: Atomic) -> Iterator[Scenario]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from coordinator.cli import main
 
+ROOT = Path(__file__).parents[3]
 GIFT = """\
 saga: gift
 version: 1
@@ -41,8 +42,14 @@ def test_every_end_is_a_line_and_they_are_counted(gift: str) -> None:
     lines = result.output.splitlines()
     assert lines[0].split() == ["SCENARIO", "OUTCOME", "STANDS", "UNDONE", "TIME", "WHY"]
     assert " ".join(lines[1].split()) == "nothing goes wrong COMMITTED pay wrap - 60 ms"
-    assert lines[-1].startswith("29 scenarios: ")
+    assert lines[-1].startswith("31 scenarios: ")
     assert lines[-1].endswith("; none half done")
+
+
+def test_the_table_of_an_example_is_the_one_that_was_read_and_found_right() -> None:
+    """Each line of it is a promise; a change to one is to be seen."""
+    result = run("simulate", str(ROOT / "sagas" / "examples" / "place-order.yaml"))
+    assert result.output == Path(__file__).with_name("place_order.txt").read_text()
 
 
 def test_what_steps_return_decides(gift: str) -> None:
@@ -101,7 +108,7 @@ def test_a_definition_that_is_wrong_is_not_run(tmp_path: Path) -> None:
 
 def test_the_schema_is_the_one_that_is_published() -> None:
     """So that editors complete what `check` accepts."""
-    published = Path(__file__).parents[3] / "sagas" / "schema.json"
+    published = ROOT / "sagas" / "schema.json"
     result = run("schema")
     assert result.exit_code == 0
     assert json.loads(result.output) == json.loads(published.read_text())

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 
-from coordinator.core import two_phase, two_phase_table
+from coordinator.core import saga_state, saga_table, two_phase, two_phase_table
 from coordinator.core.events import Kind
-from coordinator.core.records import Decided, Decision, Outcome
+from coordinator.core.records import Closed, Decided, Decision, Outcome
+from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Rule, Transition
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from coordinator.rehearsal.actors import PREPARED, READ, SEALED, STANDS
 from coordinator.rehearsal.run import End, Verdict, judge, rehearse
 from coordinator.rehearsal.sample import sample_input, sample_results
 from sagas.loader import load
-from sagas.model import AnyDefinition, Saga
+from sagas.model import AnyDefinition, OnUnknown, Saga
 from tests.core.coordinator.builders import atomic, constant, saga, step
 from tests.core.coordinator.test_histories import sagas
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "sagas" / "examples").glob("*.yaml"))
+ROOT = Path(__file__).parents[3]
+EXAMPLES = {
+    **{file.name: file.read_text() for file in (ROOT / "sagas" / "examples").glob("*.yaml")},
+    "README.md": re.findall(r"(?s)```yaml\n(saga: .*?)```", (ROOT / "README.md").read_text())[0],
+}
 LINE = saga(step("a"), step("b", "a"), step("p", "b", pivot=True), step("c", "p", back=False))
 
 
@@ -34,10 +41,10 @@ def short(end: End) -> tuple[str, str, str]:
     return end.outcome, " ".join(end.stands), " ".join(end.undone)
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
-def test_no_example_ends_half_done(file: Path) -> None:
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_no_example_ends_half_done(name: str) -> None:
     """And an input that is made up by its schema fits it."""
-    definition = load(file.read_text(), str(file))
+    definition = load(EXAMPLES[name], name)
     made = sample_input(definition)
     definition.check_input(made)
     found = rehearse(definition, made, sample_results(definition))
@@ -56,6 +63,8 @@ def test_each_failure_of_a_saga_ends_as_the_language_says() -> None:
     assert short(found["b fails at first"]) == ("COMMITTED", "a b p c", "")
     assert short(found["b: it is done, and no answer comes"]) == ("COMPENSATED", "", "a b")
     assert short(found["b: it is not done, and no answer comes"]) == ("COMPENSATED", "", "a")
+    assert short(found["b answers only after the deadline"]) == ("COMPENSATED", "", "a b")
+    assert short(found["p answers only after the deadline"]) == ("PARKED", "a b p", "")
     assert short(found["p is refused"]) == ("COMPENSATED", "", "a b")
     assert short(found["p: it is done, and no answer comes"]) == ("PARKED", "a b p", "")
     assert short(found["p: it is not done, and no answer comes"]) == ("PARKED", "a b", "")
@@ -72,6 +81,7 @@ def test_each_failure_of_an_atomic_transaction_leaves_all_or_nothing() -> None:
 
     assert short(found["a votes no"]) == ("ABORTED", "", "")
     assert short(found["a: it is prepared, and no vote comes"]) == ("ABORTED", "", "")
+    assert short(found["a votes only after the deadline"]) == ("ABORTED", "", "")
     assert short(found["b only reads"]) == ("COMMITTED", "a", "")
     assert short(found["b does not hear the decision at first"]) == ("COMMITTED", "a b", "")
     assert short(found["the coordinator crashes after a has voted"]) == ("COMMITTED", "a b", "")
@@ -82,6 +92,7 @@ def test_a_branch_that_is_alone_decides_for_itself() -> None:
     """In one phase: there is no second one to go wrong."""
     found = ends(atomic("a"))
     assert short(found["nothing goes wrong"]) == ("COMMITTED", "a", "")
+    assert short(found["a votes only after the deadline"]) == ("COMMITTED", "a", "")
     assert not [name for name in found if "decision" in name]
     assert Verdict.HALF_DONE not in {end.verdict for end in found.values()}
 
@@ -91,6 +102,39 @@ def test_what_is_skipped_need_not_stand() -> None:
     found = ends(saga(step("a"), step("b", "a", condition=constant(value=False))))
     assert short(found["nothing goes wrong"]) == ("COMMITTED", "a", "")
     assert found["nothing goes wrong"].verdict is Verdict.WHOLE
+    assert not [name for name in found if "b" in name.replace(":", "").split()]
+
+
+def test_what_comes_after_the_end_changes_nothing() -> None:
+    """It is heard, and the end is as early as without it."""
+    found = ends(LINE)
+    late = found["b answers only after the deadline"]
+    lost = found["b: it is done, and no answer comes"]
+    assert replace(late, scenario=lost.scenario) == lost
+
+
+def test_what_comes_after_the_end_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that took it for news would change the end."""
+
+    def believes(txn: SagaState, _event: Any, now_us: int) -> Any:
+        return Transition(txn).remember(Closed(outcome=Outcome.COMMITTED), now_us)
+
+    rule = Rule(believes, "planted")
+    key = (saga_state.Phase.ENDED, Kind.STEP_DONE)
+    monkeypatch.setitem(cast("Any", saga_table.RULES), key, rule)
+    assert ends(LINE)["b answers only after the deadline"].verdict is Verdict.HALF_DONE
+
+
+@given(definition=sagas())
+@settings(max_examples=60, deadline=None)
+def test_a_scenario_of_an_undo_comes_to_that_undo(definition: Saga) -> None:
+    """Whatever the graph, and whatever is skipped; it would prove nothing otherwise."""
+    found = ends(definition)
+    for name, one in definition.steps.items():
+        end = found.get(f"undoing {name} is refused")
+        if end is not None and one.on_unknown is not OnUnknown.PARK:
+            assert end.reason.startswith(f"{name} could not be undone: refused")
+            assert name in end.stands
 
 
 @given(definition=sagas())
