@@ -139,8 +139,14 @@ class Presence:
         return self.unheard(participants)
 
 
-async def listen(bootstrap: str, topic: str, presence: Presence, stop: asyncio.Event) -> None:
-    """Hear who lives, until told to stop.
+async def listen(
+    bootstrap: str,
+    topic: str,
+    presence: Presence,
+    stop: asyncio.Event,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Hear who lives, until told to stop; ``begun`` is called once there is something to hear.
 
     Raises:
         KafkaUnavailable: Kafka was lost.
@@ -149,6 +155,7 @@ async def listen(bootstrap: str, topic: str, presence: Presence, stop: asyncio.E
     async with ShardReader(bootstrap) as reader:
         count = (await partition_counts(bootstrap, [topic])).get(topic, 0)
         reader.assign(await reader.ends([(topic, n) for n in range(count)]))
+        begun()
         heard_at = time.monotonic()
         while not stop.is_set():
             found = await reader.poll(wait_ms=LISTEN_MS, limit=LISTEN_LIMIT)

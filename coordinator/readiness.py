@@ -13,9 +13,13 @@ Age = Callable[[], float]
 class Readiness:
     """Each part of the process: at work, or away and why."""
 
-    def __init__(self, parts: Iterable[str]) -> None:
-        self._away = dict.fromkeys(parts, "it has not begun yet")
+    def __init__(self) -> None:
+        self._away: dict[str, str] = {}
         self._ages: dict[str, Age] = {}
+
+    def expect(self, parts: Iterable[str]) -> None:
+        """Name the parts that there are: each says by itself when it has begun."""
+        self._away |= dict.fromkeys(parts, "it has not begun yet")
 
     def begun(self, part: str, age: Age = lambda: 0.0) -> None:
         """See a part begin to work."""
@@ -28,7 +32,7 @@ class Readiness:
         self._away[part] = why
 
     def unready(self) -> Iterator[str]:
-        """Say what is away, or has owned nothing for as long as others wait for it."""
+        """Say what is away, or has not heard of its log for as long as others wait for it."""
         for part, why in self._away.items():
             yield f"{part}: {why}"
         for part, age in self._ages.items():

@@ -50,6 +50,7 @@ logger = structlog.get_logger(__name__)
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 TRIGGERS: Final = "triggers"
+PRESENCE: Final = "presence"
 
 
 class NotReady(Exception):
@@ -89,16 +90,16 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
         definitions = load_files(config.definitions)
     except (DefinitionInvalid, OSError) as error:
         raise NotReady(str(error)) from error
-    names = [_store(number) for number in range(len(config.log.stores))]
-    readiness = Readiness([*names, TRIGGERS])
-    process = _Process(config, stop, watcher, replica, definitions, readiness)
+    process = _Process(config, stop, watcher, replica, definitions)
     watcher.history = process.history
     parts: dict[str, Callable[[], Awaitable[None]]] = {
-        name: partial(_tenure, process, number) for number, name in enumerate(names)
+        _store(number): partial(_tenure, process, number)
+        for number in range(len(config.log.stores))
     }
     parts[TRIGGERS] = partial(_trigger, process, cycle(config.log.stores))
     if config.starts.absent_participants != "ignore":
-        parts["presence"] = process.listen
+        parts[PRESENCE] = process.listen
+    process.readiness.expect(parts)
     async with _probes(process), asyncio.TaskGroup() as group:
         for name, part in parts.items():
             group.create_task(_again_and_again(name, part, process))
@@ -117,7 +118,7 @@ class _Process:
     watcher: Watcher
     replica: str
     definitions: Sequence[AnyDefinition]
-    readiness: Readiness
+    readiness: Readiness = field(default_factory=Readiness)
     logs: dict[int, PostgresLog] = field(default_factory=dict[int, PostgresLog])
     presence: Presence = field(
         default_factory=lambda: Presence(lambda: time.monotonic_ns() // 1000)
@@ -147,7 +148,8 @@ class _Process:
     async def listen(self) -> None:
         """Hear which participants live."""
         bootstrap = self.config.kafka.bootstrap
-        await listen(bootstrap, self.topics.heartbeats, self.presence, self.stop)
+        begun = partial(self.readiness.begun, PRESENCE)
+        await listen(bootstrap, self.topics.heartbeats, self.presence, self.stop, begun)
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Read a transaction's log, wherever it is."""

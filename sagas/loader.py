@@ -227,12 +227,12 @@ class _Reader:
     ) -> None:
         """Refuse what relies on the result of a step that may be skipped.
 
-        A step under the same condition as the other, word by word, may rely on it.
+        A step under the same condition as the other, letter by letter, may rely on it.
         """
         names = (*_ALWAYS, *_named("steps", parts))
         for result in results:
             condition = parts[result.partition(".")[2]].if_
-            if condition is None or (of is not None and of.split() == condition.split()):
+            if condition is None or (of is not None and of.strip() == condition.strip()):
                 continue
             for text, where in texts(value, path):
                 if not _always_has_a_value(text, result, names):

@@ -31,13 +31,16 @@ def check(paths: Sequence[Path], output: Output) -> bool:
     return bool(files) and all(entry["ok"] for entry in report)
 
 
-def definition_in(file: Path) -> AnyDefinition | None:
-    """Read one definition; if it is wrong, say what is wrong with it."""
+def definition_in(file: Path, output: Output = Output.TEXT) -> AnyDefinition | None:
+    """Read one definition; if it is wrong, say what is wrong with it, as `check` does."""
     found = _look_at(file)
-    if isinstance(found, list):
+    if not isinstance(found, list):
+        return found
+    if output is Output.JSON:
+        as_json([_as_json(file, None, found)])
+    else:
         _print(file, None, found)
-        return None
-    return found
+    return None
 
 
 def _files(path: Path) -> list[Path]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import typer
+
+UNREAD: Final = 128 + 13
+"""The exit code that a shell gives to what ended by SIGPIPE."""
 
 
 class Output(StrEnum):
@@ -21,18 +25,18 @@ class Output(StrEnum):
 
 def say(text: str = "") -> None:
     """Print what was asked for."""
-    typer.echo(printable(text))
+    _write(printable(text))
 
 
 def note(text: str) -> None:
     """Say something beside what was asked for."""
-    typer.echo(printable(text), err=True)
+    _write(printable(text), err=True)
 
 
 def as_json(value: Any) -> None:
     """Print a value as one JSON document."""
     encoded = msgspec.json.encode(value, enc_hook=str)
-    typer.echo(msgspec.json.format(encoded, indent=2).decode("utf-8", "replace"))
+    _write(msgspec.json.format(encoded, indent=2).decode("utf-8", "replace"))
 
 
 def compact(value: Any, limit: int = 300) -> str:
@@ -48,7 +52,17 @@ def as_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        typer.echo("  ".join([*cells, line[-1]]).rstrip()[:screen])
+        _write("  ".join([*cells, line[-1]]).rstrip()[:screen])
+
+
+def _write(text: str, *, err: bool = False) -> None:
+    """Print, unless nobody reads any more: `twofold list | head`. No server is to blame then."""
+    try:
+        typer.echo(text, err=err)
+    except BrokenPipeError as error:
+        # Else the interpreter would try once more, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+        raise typer.Exit(UNREAD) from error
 
 
 def printable(text: str) -> str:

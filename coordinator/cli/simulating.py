@@ -22,7 +22,7 @@ from wire.messages import Json
 
 def simulate(file: Path, given: str | None, results: str | None, output: Output) -> bool:
     """Run a definition against each failure; tell whether none leaves it half done."""
-    definition = definition_in(file)
+    definition = definition_in(file, output)
     if definition is None:
         return False
     ends = rehearse(definition, _input(definition, given), _results(definition, results))

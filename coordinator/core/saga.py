@@ -128,10 +128,9 @@ def _attempt_failed(
         retried = structs.replace(failed, retry_at_us=now_us + pause)
         return Transition(saga).remember(retried, now_us)
     move = Transition(saga).remember(failed, now_us)
-    if unknown is OnUnknown.RETRY:
-        told = f"{step.name}: {reason}, and no attempt is left of {step.retry.attempts}"
-    else:
-        told = f"{step.name}: {reason}, and it is not to be asked again"
+    tries = f"no attempt is left of {step.retry.attempts}"
+    over = tries if unknown is OnUnknown.RETRY else "it is not to be asked again"
+    told = f"{step.name}: {reason}, and {over}"
     if unknown is OnUnknown.PARK:
         return move.remember(Parked(reason=told), now_us)
     if step.pivot:

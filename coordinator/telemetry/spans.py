@@ -29,6 +29,7 @@ from coordinator.core.records import (
     Parked,
     StepDone,
     StepRefused,
+    StepSkipped,
     StepUndone,
     UndoFailed,
 )
@@ -109,6 +110,10 @@ def _saga(saga: SagaState, entry: Entry) -> Iterator[SpanFacts]:
     match record:
         case StepDone():
             yield _attempt(saga, record.step, at_us, result="done")
+        case StepSkipped():
+            said = {a.STEP: record.step, a.RESULT: "skipped"}
+            label = f"skip/{record.step}"
+            yield _span(saga, label, f"skip {record.step}", (at_us, at_us + 1), said)
         case StepRefused():
             yield _attempt(saga, record.step, at_us, result="refused", reason=record.reason)
         case AttemptFailed() | UndoFailed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory, stack: LocalStack) -> Gener
         "TWOFOLD_KAFKA__PREFIX": "ready",
         "TWOFOLD_LOG__DSN": stack.postgres.dsn("ready"),
         "TWOFOLD_LOG__SHARDS": "2",
+        "TWOFOLD_STARTS__ABSENT_PARTICIPANTS": "hold",  # which is one more part that must work
         "TWOFOLD_RESOLVE_EVERY": "0.5",
         "PYTHONPATH": f"{Path.cwd()}:{directory}",
     }
@@ -85,12 +87,16 @@ def ask(port: int, path: str) -> tuple[int, Any]:
 
 
 async def until(port: int, status: int) -> Any:
-    """Probe until the answer is this one; the test's own time limit is the only one."""
-    while True:
-        said, body = await asyncio.to_thread(ask, port, "/ready")
-        if said == status:
-            return body
-        await asyncio.sleep(0.05)
+    """Probe until the answer is this one, for a minute."""
+    body: Any = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            while True:
+                said, body = await asyncio.to_thread(ask, port, "/ready")
+                if said == status:
+                    return body
+                await asyncio.sleep(0.05)
+    pytest.fail(f"it did not become {status}; the last answer was {body}")
 
 
 async def let_in(stack: LocalStack, database: str, *, anybody: bool) -> None:

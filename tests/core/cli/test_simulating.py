@@ -105,6 +105,11 @@ def test_a_definition_that_is_wrong_is_not_run(tmp_path: Path) -> None:
     assert f"{file}:5:" in result.output
     assert "error[shape]" in result.output
 
+    result = run("simulate", str(file), "-o", "json")
+    assert result.exit_code == 1
+    [told] = json.loads(result.output)
+    assert (told["ok"], told["problems"][0]["code"]) == (False, "shape")
+
 
 def test_the_schema_is_the_one_that_is_published() -> None:
     """So that editors complete what `check` accepts."""

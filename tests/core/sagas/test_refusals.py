@@ -114,11 +114,19 @@ def test_what_relies_on_a_step_that_may_be_skipped_must_bear_its_absence() -> No
     text = broken("call: seats.book", "if: input.n > 1\n    call: seats.book")
     assert problems(text) == [("may-be-skipped", 19, 18), ("may-be-skipped", 23, 16)]
 
-    text = text.replace("call: money.take", "if: input.n  > 1\n    call: money.take")
+    text = text.replace("call: money.take", "if: input.n > 1\n    call: money.take")
     assert problems(text) == [("may-be-skipped", 24, 16)]
 
     fallback = "output: {seat: '${ steps.book == null ? 0 : steps.book.number }'}"
     assert problems(text.replace(text[text.index("output:") :], fallback)) == []
+
+
+def test_conditions_are_the_same_only_letter_by_letter() -> None:
+    """Spaces inside a text make it another one."""
+    text = broken("call: seats.book", "if: input.t == 'a  b'\n    call: seats.book")
+    text = text.replace("call: money.take", "if: input.t == 'a b'\n    call: money.take")
+
+    assert ("may-be-skipped", 20, 18) in problems(text)
 
 
 def test_an_undo_may_be_declared_needless_with_a_reason() -> None:
