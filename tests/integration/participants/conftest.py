@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from compose.local.stack import Kafka
+from participants import Call, Participant, ReadOnly, Refused
 from participants.connections import Connection, Connections, Limits
+from participants.resolver import Patience
 from participants.schema import migrate
+from participants.settings import Settings
+from participants.worker import Worker
+from tests.integration.participants.asker import Asker
+from tests.integration.participants.serving import Serve
 
 SETUP = """
     CREATE TABLE IF NOT EXISTS item (name text PRIMARY KEY, value int NOT NULL);
@@ -92,3 +102,64 @@ async def _end_all(connection: Connection) -> None:
 async def database(make_database: MakeDatabase) -> Database:
     """A fresh database."""
     return await make_database(lock_ms=500)
+
+
+# ── a worker, and who asks it ────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def shop(database: Database) -> Participant:
+    """A participant with a name of its own, so that its topic is empty."""
+    name = f"shop-{time.time_ns()}"
+    shop = Participant(name, dsn=database.dsn, setup_sql=SETUP, held=8, limits=Limits(lock_ms=500))
+
+    @shop.step("write")
+    @shop.branch("write")
+    async def write(db: Connection, call: Call) -> Any:  # pyright: ignore[reportUnusedFunction]
+        if call.data == "no":
+            raise Refused("no")
+        await db.execute("INSERT INTO item VALUES ($1, 1)", f"{call.gid}/{call.name}")
+        return call.data
+
+    @shop.undo("erase")
+    async def erase(db: Connection, call: Call) -> None:  # pyright: ignore[reportUnusedFunction]
+        await db.execute("DELETE FROM item WHERE name = $1", f"{call.gid}/{call.name}")
+
+    @shop.branch("read")
+    async def read(_db: Connection, call: Call) -> ReadOnly:  # pyright: ignore[reportUnusedFunction]
+        return ReadOnly(call.data)
+
+    return shop
+
+
+@pytest.fixture
+async def asker(kafka: Kafka, shop: Participant) -> AsyncIterator[Asker]:
+    asker = Asker(kafka.bootstrap, [shop.name])
+    await asker.start()
+    yield asker
+    await asker.stop()
+
+
+@pytest.fixture
+def serve(asker: Asker, shop: Participant) -> Serve:
+    """Run a worker for as long as a block lasts."""
+
+    @asynccontextmanager
+    async def serving(
+        *, bootstrap: str | None = None, patience: Patience | None = None
+    ) -> AsyncGenerator[None]:
+        settings = Settings(
+            bootstrap=bootstrap or asker.bootstrap,
+            prefix=asker.prefix,
+            cluster="test",
+            patience=patience or Patience(),
+        )
+        stop = asyncio.Event()
+        running = asyncio.create_task(Worker([shop], settings).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
+
+    return serving
