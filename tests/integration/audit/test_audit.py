@@ -66,7 +66,7 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
         await books.ask(database, "DELETE FROM twofold.branch WHERE gid = $1", gid)
         await books.prepare(database, f"{gid}.{branch}", MARK.format(gid, branch))
     await books.prepare("bank_a", "their-transaction", "CREATE TABLE theirs ()")
-    await asyncio.sleep(2)
+    await asyncio.sleep(3.5)  # longer than the grace of both
 
     listed = await auditor.run("indoubt", "list", "--grace", "1s", "-o", "json")
     assert {(one["gid"], one["branch"], one["decided"]) for one in listed.json} == {
