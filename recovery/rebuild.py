@@ -106,7 +106,7 @@ def _atomic(move: Move, traces: Traces, now_us: int) -> Move:
     if state.phase in (AtomicPhase.PARKED, AtomicPhase.ENDED):
         return move
     if state.decided is None:
-        decision = _decision(state, traces)
+        decision = _decision(state, traces, now_us)
         if decision is None:
             return move
         move = move.remember(decision, now_us)
@@ -118,7 +118,7 @@ def _atomic(move: Move, traces: Traces, now_us: int) -> Move:
     return move
 
 
-def _decision(state: TwoPhase, traces: Traces) -> Decided | None:
+def _decision(state: TwoPhase, traces: Traces, now_us: int) -> Decided | None:
     told = traces.told
     if told is not None and told.outcome == Outcome.COMMITTED:
         return Decided(
@@ -131,6 +131,8 @@ def _decision(state: TwoPhase, traces: Traces) -> Decided | None:
         return Decided(
             decision=Decision.COMMIT, awaited=_touched(state, traces), reason=HAD_COMMITTED
         )
+    if state.starts_us > now_us and not traces:
+        return None  # it rests: nobody was asked
     if told is None and len(state.definition.branches) == 1:
         return None  # it decides for itself, and may be about to: it is asked again
     reason = told.reason if told is not None else NOT_COMMITTED

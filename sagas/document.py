@@ -82,6 +82,9 @@ class StartPart(Part):
         Text | None,
         Field(description="CEL over `event`; the same key starts one. Default: its place"),
     ] = None
+    delay: Annotated[
+        Duration | None, Field(description="how long it rests before anything is asked")
+    ] = None
 
 
 class RetryPart(Part):
@@ -161,6 +164,10 @@ class SagaDocument(Part):
     start: StartPart = StartPart()
     input: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the input")] = None
     deadline: Annotated[Duration, Field(description="for the whole saga")] = 3_600 * SECOND_US
+    on_deadline: Annotated[
+        Literal["compensate", "park"],
+        Field(description="before the pivot; after it, it is parked. Default: compensate"),
+    ] = "compensate"
     steps: Annotated[dict[Id, StepPart], Field(min_length=1, max_length=200)]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
 
@@ -196,14 +203,12 @@ LATER: Final = frozenset(
         "at_most",
         "atomic",
         "budget",
-        "delay",
         "each",
         "every",
         "index",
         "jitter",
         "lock",
         "migrate_from",
-        "on_deadline",
         "on_undo_failure",
         "reply_to",
         "retain",

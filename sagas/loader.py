@@ -38,6 +38,7 @@ from sagas.model import (
     Call,
     Expression,
     InputCheck,
+    OnDeadline,
     OnUnknown,
     Retry,
     Saga,
@@ -135,6 +136,7 @@ class _Reader:
             check_input=self._input(document.input),
             output=self._output(document.output, results),
             deadline_us=document.deadline,
+            on_deadline=OnDeadline(document.on_deadline),
             steps=steps,
             dependents=graph.dependents(needs),
         )
@@ -247,6 +249,7 @@ class _Reader:
             topic=part.topic,
             when=self._guarded(compile_condition, part.when, ("start", "when"), ("event",)),
             key=self._expression(part.key, ("start", "key"), ("event",)),
+            delay_us=part.delay or 0,
         )
 
     def _input(self, schema: dict[str, Any] | None) -> InputCheck:

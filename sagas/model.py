@@ -66,6 +66,13 @@ class OnUnknown(StrEnum):
     PARK = "park"
 
 
+class OnDeadline(StrEnum):
+    """What follows before the pivot when the deadline has passed."""
+
+    COMPENSATE = "compensate"
+    PARK = "park"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How often, and how far apart: min(max, first x factor^(n-1)), with full jitter."""
@@ -83,11 +90,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Which events start one. ``when`` and ``key`` see ``event``."""
+    """Which events start one, and how long it rests then. ``when`` and ``key`` see ``event``."""
 
     topic: str | None
     when: Expression | None
     key: Expression | None
+    delay_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +157,7 @@ class Saga(Definition):
     """Steps in an order in which each comes after those it needs."""
 
     deadline_us: int
+    on_deadline: OnDeadline = OnDeadline.COMPENSATE
     steps: Mapping[str, Step]
     dependents: Mapping[str, tuple[str, ...]]
     """For each step, those that need it."""

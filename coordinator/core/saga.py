@@ -39,7 +39,7 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
-from sagas.model import EvaluationFailed, OnUnknown, Step
+from sagas.model import EvaluationFailed, OnDeadline, OnUnknown, Step
 from wire.messages import Execute, Executed, Json
 from wire.messages import Outcome as OutcomeMessage
 
@@ -111,6 +111,8 @@ def step_silent(saga: SagaState, event: StepSilent, now_us: int) -> Move:
 def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Move:
     """Too late to go on: back before the pivot, to a person after it."""
     reason = f"not done within its deadline of {saga.definition.deadline_us / 1e6:g} s"
+    if saga.definition.on_deadline is OnDeadline.PARK and not saga.past_pivot:
+        return Transition(saga).remember(Parked(reason=reason), now_us)
     return _turn_back_or_park(Transition(saga), reason, now_us)
 
 

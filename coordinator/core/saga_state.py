@@ -101,7 +101,7 @@ class SagaState:
     before: SagaState | None = None
     """What it was when it was parked."""
     clock_us: int = 0
-    """From when its deadline counts: its beginning, or a person's order to go on."""
+    """From when its deadline counts: the end of its rest, or a person's order to go on."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked], compare=False)
     """For each step, what this owner last sent."""
@@ -111,12 +111,13 @@ class SagaState:
 
     @classmethod
     def born(cls, gid: str, definition: Saga, begun: Begun, at_us: int) -> SagaState:
-        """Return the state that the first record makes: what needs nothing may start."""
+        """Return the state that the first record makes: what needs nothing may start, rested."""
+        starts_us = at_us + definition.start.delay_us
         steps = {
-            name: StepState() if step.needs else StepState(StepPhase.RUNNING, 1, at_us)
+            name: StepState() if step.needs else StepState(StepPhase.RUNNING, 1, starts_us)
             for name, step in definition.steps.items()
         }
-        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps, clock_us=at_us)
+        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps, clock_us=starts_us)
 
     @property
     def deadline_us(self) -> int:

@@ -208,8 +208,13 @@ def decision_message(gid: str, branch: str, decision: Decision) -> Commit | Roll
 
 
 def begin(txn: TwoPhase, now_us: int) -> Step:
-    """Ask all branches, or none if one of them cannot even be asked."""
+    """Ask all branches, or none if one of them cannot even be asked.
+
+    One that rests first is refused at once all the same: what it would ask is known.
+    """
     try:
+        for name in txn.waiting_for if txn.starts_us > now_us else ():
+            _question(txn, name)
         return dispatch(Transition(txn), now_us)
     except EvaluationFailed as error:
         aborted = Decided(decision=Decision.ABORT, awaited=(), reason=str(error))
@@ -222,7 +227,7 @@ def dispatch(step: Step, now_us: int) -> Step:
     sends = list(step.sends)
     asked = dict(txn.asked)
     for name in txn.waiting_for:
-        due_us, times = asked.get(name, (0, 0))
+        due_us, times = _next_question(txn, name)
         if due_us <= now_us:
             sends.append(_question(txn, name))
             asked[name] = (now_us + resend_pause_us(txn.gid, name, times), times + 1)
@@ -232,6 +237,12 @@ def dispatch(step: Step, now_us: int) -> Step:
         tell_at_us = now_us + RESEND_TOLD_US
     state = replace(txn, asked=asked, tell_at_us=tell_at_us)
     return replace(step, state=state, sends=tuple(sends))
+
+
+def _next_question(txn: TwoPhase, branch: str) -> tuple[int, int]:
+    """Tell when to ask a branch, and how often it was asked in this phase."""
+    undecided = txn.phase in (Phase.PREPARING, Phase.DELEGATED)
+    return txn.asked.get(branch, (txn.starts_us if undecided else 0, 0))
 
 
 def _telling(txn: TwoPhase) -> bool:
@@ -254,7 +265,7 @@ def ask_again(txn: TwoPhase, branch: str, now_us: int) -> TwoPhase:
 
 def wake_at_us(txn: TwoPhase) -> int | None:
     """Tell when time alone will next change something."""
-    times = [txn.asked.get(name, (0, 0))[0] for name in txn.waiting_for]
+    times = [_next_question(txn, name)[0] for name in txn.waiting_for]
     if txn.phase in (Phase.PREPARING, Phase.DELEGATED):
         times.append(txn.deadline_us)
     if _telling(txn):

@@ -132,8 +132,13 @@ class TwoPhase:
         return replace(state, outcome=outcome, reason=order.said, resolved=True)
 
     @property
+    def starts_us(self) -> int:
+        """When it has rested, and asks for the first time."""
+        return self.began_us + self.definition.start.delay_us
+
+    @property
     def deadline_us(self) -> int:
-        return self.began_us + self.definition.vote_timeout_us
+        return self.starts_us + self.definition.vote_timeout_us
 
     @property
     def waiting_for(self) -> tuple[str, ...]:

@@ -52,6 +52,34 @@ CORES: Final = (
         "a saga goes on past a step that is not wanted",
     ),
     Mutant(
+        "asks a saga's first step before it has rested",
+        SAGA_STATE,
+        "StepState(StepPhase.RUNNING, 1, starts_us)",
+        "StepState(StepPhase.RUNNING, 1, at_us)",
+        "what was to happen later happens at once",
+    ),
+    Mutant(
+        "asks for votes before it has rested",
+        TWO_PHASE,
+        "(txn.starts_us if undecided else 0, 0))",
+        "(0, 0))",
+        "what was to happen later happens at once",
+    ),
+    Mutant(
+        "lets a deadline pass while it rests",
+        TWO_PHASE_STATE,
+        "        return self.starts_us + self.definition.vote_timeout_us\n",
+        "        return self.began_us + self.definition.vote_timeout_us\n",
+        "it is aborted before anyone is asked",
+    ),
+    Mutant(
+        "turns back at a deadline where a person was to look",
+        SAGA,
+        "    if saga.definition.on_deadline is OnDeadline.PARK and not saga.past_pivot:\n",
+        "    if False:\n",
+        "what a person was to see is undone unseen",
+    ),
+    Mutant(
         "goes back past a pivot that was skipped",
         SAGA_STATE,
         "        return pivot is not None and self.steps[pivot.name].phase in OVER\n",
@@ -229,7 +257,7 @@ CORES: Final = (
     Mutant(
         "does not wake for phase two",
         TWO_PHASE,
-        "    times = [txn.asked.get(name, (0, 0))[0] for name in txn.waiting_for]\n"
+        "    times = [_next_question(txn, name)[0] for name in txn.waiting_for]\n"
         "    if txn.phase in",
         "    times = [txn.tell_at_us] if _telling(txn) else []\n    if txn.phase in",
         "stuck committing, never retried (seata#3558)",

@@ -18,6 +18,7 @@ from sagas.model import (
     Call,
     EvaluationFailed,
     Expression,
+    OnDeadline,
     OnUnknown,
     Retry,
     Saga,
@@ -115,7 +116,7 @@ def atomic(name: str, version: int, participants: int, chance: random.Random) ->
         for i, amount in enumerate(amounts)
     }
     return Atomic(
-        **_common(name, version),
+        **_common(name, version, chance),
         vote_timeout_us=int(chance.choice((0.5, 1.5, 3)) * SECOND),
         branches=branches,
     )
@@ -149,8 +150,9 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
     }
     dependents = {n: tuple(m for m, step in made.items() if n in step.needs) for n in made}
     return Saga(
-        **_common(name, version),
+        **_common(name, version, chance),
         deadline_us=int(chance.choice((2, 8, 30)) * SECOND),
+        on_deadline=OnDeadline.PARK if chance.random() < 0.1 else OnDeadline.COMPENSATE,
         steps=made,
         dependents=dependents,
     )
@@ -206,13 +208,14 @@ def _is_wanted(step: Step) -> bool:
     return step.condition is None or bool(step.condition({}))
 
 
-def _common(name: str, version: int) -> dict[str, Any]:
+def _common(name: str, version: int, chance: random.Random) -> dict[str, Any]:
+    delay_us = int(chance.choice((0.2, 2)) * SECOND) if chance.random() < 0.2 else 0
     return {
         "name": name,
         "version": version,
         "hash": f"sha256:{name}-{version}",
         "source": "",
-        "start": NO_START,
+        "start": replace(NO_START, delay_us=delay_us),
         "check_input": _accept,
         "output": None,
     }

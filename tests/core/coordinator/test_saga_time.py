@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.core import machine
 from coordinator.core.events import StepSilent
 from coordinator.core.records import AttemptFailed, CompensationBegan, Parked, Unanswered
 from coordinator.core.saga_state import Phase, StepPhase
+from sagas.model import OnDeadline
 from tests.core.coordinator.builders import (
     SECOND,
     START_US,
@@ -18,7 +21,7 @@ from tests.core.coordinator.builders import (
     step,
     told,
 )
-from wire.messages import Execute, Result
+from wire.messages import Action, Execute, Result
 
 ONE = saga(step("a"))
 LINE = saga(
@@ -230,6 +233,17 @@ def test_a_pivot_that_stays_busy_does_not_outlive_the_deadline() -> None:
 
 
 # ── deadlines ────────────────────────────────────────────────────────────────
+
+
+def test_the_deadline_parks_where_the_definition_wants_it_so() -> None:
+    """A person may let it go on, with a deadline as long as the first."""
+    definition = saga(step("a", timeout_s=500), deadline_s=100)
+    story = Story.begin(replace(definition, on_deadline=OnDeadline.PARK))
+    move = story.wait(100)
+    assert move.records == (Parked(reason="not done within its deadline of 100 s"),)
+    story.publish()
+    assert told(story.order(Action.RETRY)) == ["a <- Execute 1"]
+    assert story.saga.deadline_us == story.now_us + 100 * SECOND
 
 
 def test_the_deadline_before_the_pivot_turns_back() -> None:

@@ -1,0 +1,76 @@
+"""Words of the language on real Kafka and Postgres, with an owner that dies in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.acceptance.company import Company
+from tests.acceptance.test_promises import rows, start_all
+
+REST_S = 6
+DEFINITION = f"""\
+saga: visit-later
+version: 1
+start: {{delay: {REST_S}s}}
+deadline: 2m
+on_deadline: park
+steps:
+  enter:
+    call: counter-a.add
+    with: {{name: later, by: 1}}
+    undo: counter-a.subtract
+    on_unknown: compensate
+  greet:
+    if: input.greeted
+    call: counter-b.add
+    with: {{name: later, by: 1}}
+    undo: counter-b.subtract
+  leave:
+    call: counter-c.add
+    with: {{name: later, by: "${{ steps.greet == null ? 10 : 100 }}"}}
+    pivot: true
+"""
+
+
+async def value(company: Company, database: str) -> int:
+    """Read the counter in one of its databases."""
+    connection = await asyncpg.connect(company.stack.postgres.dsn(database))
+    try:
+        return await connection.fetchval("SELECT value FROM counter WHERE name = 'later'") or 0
+    finally:
+        await connection.close()
+
+
+async def test_what_rests_is_asked_by_another_owner(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing happens before; then all that is wanted does, once."""
+    cluster, file = company.cluster, tmp_path / "visit-later.yaml"
+    file.write_text(DEFINITION)
+    monkeypatch.setattr(cluster, "definitions", [*cluster.definitions, file])
+    await start_all(company)
+    for greeted in (True, False):
+        said = ("--key", f"later-{greeted}", "--input", json.dumps({"greeted": greeted}))
+        await asyncio.to_thread(cluster.run, "start", "start", "visit-later", *said)
+    await asyncio.to_thread(cluster.kill, "coordinator-0")
+    assert await value(company, "counter_a") == 0
+    await asyncio.to_thread(cluster.launch_coordinator, "heir")
+
+    places = [("visit-later", f"later-{greeted}") for greeted in (True, False)]
+    assert await company.client.hear(places, seconds=60) == []
+    assert {company.client.outcomes[place].outcome for place in places} == {"COMMITTED"}
+    found = [await value(company, f"counter_{name}") for name in "abc"]
+    assert found == [2, 1, 110]
+    rested = await rows(
+        company,
+        "SELECT extract(epoch FROM min(d.at) FILTER (WHERE d.seq > 0) - t.began_at)"
+        " FROM twofold.transaction AS t JOIN twofold.decision_log AS d USING (gid)"
+        " WHERE t.name = 'visit-later' GROUP BY t.gid",
+    )
+    assert len(rested) == 2, rested
+    assert all(row[0] >= REST_S for row in rested), rested
