@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from sagas import graph
 from sagas.document import NoUndoPart, SagaDocument, StepPart
 from sagas.model import OnUnknown
-from sagas.problems import Problem, did_you_mean
+from sagas.problems import Code, Problem, did_you_mean
 from sagas.source import Source
 
 Needs = Mapping[str, list[str]]
@@ -131,7 +131,7 @@ def _undoes_its_own(source: Source, name: str, step: StepPart) -> Iterator[Probl
 
 
 def _has_no_undo(
-    source: Source, name: str, step: StepPart, code: str, why: str
+    source: Source, name: str, step: StepPart, code: Code, why: str
 ) -> Iterator[Problem]:
     if step.undo is not None and not isinstance(step.undo, NoUndoPart):
         yield source.problem(

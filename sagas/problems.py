@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
+
+Code: TypeAlias = Literal[
+    # the text
+    "alias",
+    "documents",
+    "duplicate-key",
+    "empty",
+    "encoding",
+    "tag",
+    "too-deep",
+    "too-large",
+    "yaml",
+    # its shape
+    "kind",
+    "missing",
+    "name",
+    "shape",
+    "unknown-word",
+    # what it refers to
+    "cycle",
+    "expression",
+    "input-schema",
+    "may-be-skipped",
+    "not-done-yet",
+    "unknown-step",
+    # how it could end
+    "deadline-short",
+    "no-way-back",
+    "pivot-concurrent",
+    "pivot-undo",
+    "two-pivots",
+    "undo-after-pivot",
+    "undo-elsewhere",
+    "undo-missing",
+    "undo-needs-reply",
+    "version-twice",
+]
+"""Every code that `twofold check` gives. They are stable; docs/codes.md explains each."""
 
 
 class Problem(NamedTuple):
     """One thing that is wrong. ``line`` and ``column`` count from 1."""
 
-    code: str
+    code: Code
     message: str
     hint: str
     file: str

@@ -15,6 +15,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from sagas.document import NOT_YET
+from sagas.problems import Code
 
 Path: TypeAlias = tuple[str | int, ...]
 Schema: TypeAlias = Mapping[str, Any]
@@ -47,12 +48,13 @@ class SchemaInvalid(Exception):
         message: str,
         path: Path,
         *,
-        code: str = "input-schema",
+        code: Code = "input-schema",
         hint: str = "",
         key: bool = False,
     ) -> None:
         super().__init__(message)
-        self.path, self.code, self.hint, self.key = path, code, hint, key
+        self.code: Code = code
+        self.path, self.hint, self.key = path, hint, key
 
 
 def refuse_unusable(schema: Schema) -> Any:

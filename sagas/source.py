@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from sagas.problems import DefinitionInvalid, Problem
+from sagas.problems import Code, DefinitionInvalid, Problem
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 20
@@ -64,7 +64,7 @@ class Source:
             raise DefinitionInvalid(self._problems)
 
     def problem(
-        self, code: str, message: str, hint: str = "", *, path: Path = (), key: bool = False
+        self, code: Code, message: str, hint: str = "", *, path: Path = (), key: bool = False
     ) -> Problem:
         """Make a problem at a value, or at its key; where it is missing, at what would hold it."""
         places = self._keys if key else self._values
@@ -74,7 +74,7 @@ class Source:
         line, column = places.get(path, (1, 1))
         return self._at(code, message, hint, line, column)
 
-    def _at(self, code: str, message: str, hint: str, line: int, column: int) -> Problem:
+    def _at(self, code: Code, message: str, hint: str, line: int, column: int) -> Problem:
         excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         return Problem(code, message, hint, self.origin, line, column, excerpt)
 
@@ -134,7 +134,9 @@ class Source:
             elif _HALF.search(str(getattr(event, "value", ""))):
                 self._fail("encoding", "half a surrogate pair is no character", *place)
 
-    def _fail(self, code: str, message: str, line: int = 1, column: int = 1, hint: str = "") -> Any:
+    def _fail(
+        self, code: Code, message: str, line: int = 1, column: int = 1, hint: str = ""
+    ) -> Any:
         raise DefinitionInvalid([self._at(code, message, hint, line, column)])
 
     # ── constructing ─────────────────────────────────────────────────────────
