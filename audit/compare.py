@@ -184,7 +184,6 @@ def _askable(state: State) -> Mapping[str, set[str]]:
     if isinstance(state, TwoPhase):
         return {b.name: {b.call.participant} for b in state.definition.branches.values()}
     return {
-        step.name: {step.call.participant}
-        | ({step.undo.call.participant} if step.undo is not None else set[str]())
+        step.name: {call.participant for call in step.calls}
         for step in state.definition.steps.values()
     }

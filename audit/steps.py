@@ -18,15 +18,16 @@ from coordinator.core.saga_state import Phase, SagaState, StepPhase
 def steps(saga: SagaState, facts: Facts, skipped: Collection[str]) -> Iterator[Finding]:
     """Compare each step with its participant's barrier, unless a person has seen to it."""
     for name, step in saga.definition.steps.items():
-        database = facts.where(step.call.participant)
-        if database is None or name in skipped:
+        participant = step.call.participant if step.call is not None else None
+        database = facts.where(participant) if participant is not None else None
+        if participant is None or database is None or name in skipped:
             continue
         row = database.barriers.get((saga.gid, name))
         kind = _step(saga, saga.steps[name].phase, row)
         if kind is not None:
             since_us = row.at_us if row is not None else saga.began_us
             said = f"the log says {saga.steps[name].phase}, the barrier {_said(row)}"
-            yield Finding(kind, saga.gid, step.call.participant, name, since_us, said)
+            yield Finding(kind, saga.gid, participant, name, since_us, said)
 
 
 def _step(saga: SagaState, phase: StepPhase, row: Barrier | None) -> Kind | None:

@@ -84,8 +84,7 @@ def participants(definition: AnyDefinition) -> set[str]:
     """Return the participants that a definition may call."""
     if not isinstance(definition, Saga):
         return {branch.call.participant for branch in definition.branches.values()}
-    undos = {s.undo.call.participant for s in definition.steps.values() if s.undo is not None}
-    return undos | {step.call.participant for step in definition.steps.values()}
+    return {call.participant for step in definition.steps.values() for call in step.calls}
 
 
 async def publish(log: DecisionLog, definition: AnyDefinition) -> bool:

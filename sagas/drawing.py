@@ -45,7 +45,7 @@ def _saga(saga: Saga) -> Iterator[str]:
 
 
 def _step(step: Step, undo: Any) -> str:
-    words = [step.name, str(step.call)]
+    words = [step.name, str(step.work)]
     if step.pivot:
         words.append("pivot")
     elif step.undo is not None:

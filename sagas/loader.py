@@ -178,7 +178,7 @@ class _Reader:
             condition=self._guarded(
                 compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
             ),
-            call=_call(part.call),
+            work=_call(part.call),
             data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
             key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
             timeout_us=part.timeout,

@@ -58,6 +58,18 @@ class Call(NamedTuple):
         return f"{self.participant}.{self.command}"
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Nothing to do: done as soon as what the step needs is. It leaves nothing to undo."""
+
+    def __str__(self) -> str:
+        return "nothing"
+
+
+Work: TypeAlias = Call | Gate
+"""What a step does."""
+
+
 class OnUnknown(StrEnum):
     """What follows when an attempt's answer did not come in time: nobody knows if it was done."""
 
@@ -110,7 +122,7 @@ class Undo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One part of a saga: a command to one participant.
+    """One part of a saga.
 
     Without ``condition`` it is always wanted. ``undo`` is None after the
     pivot, at the pivot, and where the definition says why the effect may stand.
@@ -119,7 +131,7 @@ class Step:
     name: str
     needs: tuple[str, ...]
     condition: Expression | None
-    call: Call
+    work: Work
     data: Expression
     key: Expression | None
     timeout_us: int
@@ -127,6 +139,22 @@ class Step:
     on_unknown: OnUnknown
     undo: Undo | None
     pivot: bool
+
+    @property
+    def call(self) -> Call | None:
+        """Whom it asks, if it asks a participant."""
+        return self.work if isinstance(self.work, Call) else None
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it leaves something that going back must see to."""
+        return not isinstance(self.work, Gate)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All that it may ask of participants: what it does, and how that is undone."""
+        undo = self.undo.call if self.undo is not None else None
+        return tuple(call for call in (self.call, undo) if call is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from coordinator.core.records import (
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
-from sagas.model import Step, Undo
+from sagas.model import Call, Step, Undo, Work
 from wire.messages import End
 
 SECOND_US: Final = 1_000_000
@@ -211,19 +211,24 @@ def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
     )
     if state.since_us > now_us:
         when = until(state.since_us, now_us)
-        return f"for {when}, when {asked.call} is asked {undoing}again ({attempt}){last}"
+        return f"for {when}, when {work_of(asked)} is asked {undoing}again ({attempt}){last}"
     limit = until(state.since_us + asked.timeout_us, now_us)
     past = state.since_us + asked.timeout_us < now_us
     doubt = ", or later if the coordinator was restarted since" if past else ""
-    return (
-        f"for {step.call.participant} to answer {asked.call} ({attempt}) until {limit}{doubt}{last}"
-    )
+    work = work_of(asked)
+    whom = work.participant if isinstance(work, Call) else "nobody"
+    return f"for {whom} to answer {work} ({attempt}) until {limit}{doubt}{last}"
 
 
 def asked_of(step: Step, state: StepState) -> Step | Undo:
     """Return what is being asked for: the step, or its undo."""
     undoing = state.phase in (StepPhase.UNDOING, StepPhase.STUCK)
     return step.undo if undoing and step.undo is not None else step
+
+
+def work_of(asked: Step | Undo) -> Work:
+    """Return what is done then."""
+    return asked.work if isinstance(asked, Step) else asked.call
 
 
 def _deadline(saga: SagaState, now_us: int) -> str:

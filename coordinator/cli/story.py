@@ -137,7 +137,7 @@ def _step(
     saga: SagaState, step: Step, state: StepState, changed: Mapping[str, int], now_us: int
 ) -> Part:
     asked = plain.asked_of(step, state)
-    part = Part(step.name, str(asked.call), str(state.phase), note=state.reason)
+    part = Part(step.name, str(plain.work_of(asked)), str(state.phase), note=state.reason)
     since_us = changed.get(step.name)
     match state.phase:
         case StepPhase.WAITING:

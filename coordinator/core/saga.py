@@ -39,7 +39,7 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
-from sagas.model import EvaluationFailed, OnDeadline, OnUnknown, Step
+from sagas.model import Call, EvaluationFailed, Gate, OnDeadline, OnUnknown, Step
 from wire.messages import Execute, Executed, Json
 from wire.messages import Outcome as OutcomeMessage
 
@@ -244,15 +244,20 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
         return refuse(move, step.name, state.attempt, str(error), now_us)
-    execute = Execute(
-        gid=move.state.gid,
-        step=step.name,
-        attempt=state.attempt,
-        command=step.call.command,
-        data=data,
-    )
-    send = Send(step.call.participant, execute, key, now_us + step.timeout_us)
-    return compensation.asked(move, step, state, send, now_us)
+    match step.work:
+        case Gate():
+            done = StepDone(step=step.name, attempt=state.attempt)
+            return close_if_done(move.remember(done, now_us), now_us)
+        case Call(participant, command):
+            execute = Execute(
+                gid=move.state.gid,
+                step=step.name,
+                attempt=state.attempt,
+                command=command,
+                data=data,
+            )
+            send = Send(participant, execute, key, now_us + step.timeout_us)
+            return compensation.asked(move, step, state, send, now_us)
 
 
 def wanted(step: Step, values: Mapping[str, Any]) -> bool:

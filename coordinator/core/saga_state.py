@@ -215,8 +215,11 @@ class SagaState:
         steps = dict(self.steps)
         happened = (StepPhase.RUNNING, StepPhase.DONE, StepPhase.EXHAUSTED)
         for step, state in self.in_phase(*happened):
-            phase = StepPhase.STANDING if step.undo is None else StepPhase.TO_UNDO
-            steps[step.name] = replace(state, phase=phase)
+            if step.has_effect:
+                phase = StepPhase.STANDING if step.undo is None else StepPhase.TO_UNDO
+                steps[step.name] = replace(state, phase=phase)
+            elif state.phase is not StepPhase.DONE:
+                steps[step.name] = StepState()
         turned = replace(self, phase=Phase.COMPENSATING, steps=steps, reason=record.reason)
         return turned.promoted(at_us)
 

@@ -139,17 +139,19 @@ def _attempt(
     step, state = saga.definition.steps[name], saga.steps[name]
     undoing = state.phase is StepPhase.UNDOING and step.undo is not None
     call = step.undo.call if undoing and step.undo else step.call
+    messaging = {} if call is None else _messaging(saga, Topics.commands(call.participant))
     label = f"{'undo' if undoing else 'step'}/{name}/{state.attempt}"
     said = {
         a.STEP: name,
         a.ATTEMPT: state.attempt,
         a.RESULT: result,
         **({a.REASON: reason} if reason else {}),
-        **_messaging(saga, Topics.commands(call.participant)),
+        **messaging,
     }
+    kind = SpanKind.INTERNAL if call is None else SpanKind.PRODUCER
     title = f"{'compensate' if undoing else 'step'} {name}"
     times = (state.since_us, at_us)
-    return _span(saga, label, title, times, said, error=error, kind=SpanKind.PRODUCER)
+    return _span(saga, label, title, times, said, error=error, kind=kind)
 
 
 def _abandoned(saga: SagaState, at_us: int) -> Iterator[SpanFacts]:

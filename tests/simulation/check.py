@@ -214,7 +214,9 @@ class Check(logs.Watching, databases.Watching):
         definition = facts.definition
         if isinstance(definition, Atomic):
             return self.databases[definition.branches[part].call.participant]
-        return self.databases[definition.steps[part].call.participant]
+        call = definition.steps[part].call
+        assert call is not None, f"{part} asks nobody"
+        return self.databases[call.participant]
 
     # ── what coordinators say ────────────────────────────────────────────────
 

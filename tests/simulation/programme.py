@@ -178,7 +178,7 @@ def _step(
         name=name,
         needs=needs,
         condition=_condition(chance),
-        call=Call(where, "do"),
+        work=Call(where, "do"),
         data=_data(0),
         key=None,
         timeout_us=int(chance.choice((0.3, 1)) * SECOND),

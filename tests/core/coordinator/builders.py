@@ -8,7 +8,7 @@ whether the log still says what the state says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from coordinator.core import machine
@@ -24,6 +24,7 @@ from sagas.model import (
     Call,
     EvaluationFailed,
     Expression,
+    Gate,
     Json,
     OnUnknown,
     Retry,
@@ -153,7 +154,7 @@ def step(
         name=name,
         needs=needs,
         condition=condition,
-        call=Call(name, f"do{name}"),
+        work=Call(name, f"do{name}"),
         data=data or constant({"of": name}),
         key=key,
         timeout_us=int(timeout_s * SECOND),
@@ -162,6 +163,11 @@ def step(
         undo=None if pivot else made,
         pivot=pivot,
     )
+
+
+def gate(name: str, *needs: str, pivot: bool = False) -> Step:
+    """Make a step that does nothing."""
+    return replace(step(name, *needs, back=False, pivot=pivot), work=Gate())
 
 
 def saga(*steps: Step, deadline_s: float = 3600, output: Expression | None = None) -> Saga:
