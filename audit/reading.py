@@ -69,7 +69,7 @@ CLUSTER: Final = """
 """
 
 ROWS: Final = """
-    SELECT gid, shard, definition, status, outcome, active,
+    SELECT gid, shard, definition, status, outcome, active OR wake_at IS NOT NULL,
            (extract(epoch FROM began_at) * 1000000)::bigint,
            (extract(epoch FROM changed_at) * 1000000)::bigint
       FROM twofold.transaction WHERE gid = ANY($1::text[])
@@ -80,7 +80,7 @@ UNOWNED: Final = """
     SELECT t.shard, count(*), coalesce(max(l.owner), ''),
            (extract(epoch FROM coalesce(max(l.until), min(t.changed_at))) * 1000000)::bigint
       FROM twofold.transaction t LEFT JOIN twofold.lease l USING (shard)
-     WHERE t.active AND t.status <> 'ended'
+     WHERE (t.active OR t.wake_at IS NOT NULL) AND t.status <> 'ended'
      GROUP BY t.shard
     HAVING coalesce(max(l.until), '-infinity') < clock_timestamp()
 """

@@ -18,27 +18,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import structlog
 from msgspec.structs import asdict
 
 from coordinator.clock import Clock
-from coordinator.core import machine
-from coordinator.core.records import Begun
 from coordinator.definitions import participants
 from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
+from coordinator.looking_up import look_up
 from coordinator.marks import Marks
-from coordinator.turn import Known, Setting, Turn, recalled
-from coordinator.work import Outgoing, Trail, Work
+from coordinator.recall import at_rest, awake
+from coordinator.turn import Known, Setting, Turn
+from coordinator.work import Outgoing, Rested, Trail, Work
 from wire import failpoints
-from wire.envelope import Unreadable, type_of, unseal
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
-from wire.messages import Begin, Inquired, Order
 
 logger = structlog.get_logger(__name__)
 
@@ -59,6 +56,16 @@ MID_COMMIT_S: Final = 0.002
 ACKNOWLEDGED_S: Final = 2.5
 """How long Kafka may take over a burst. An owner that cannot reach it must not keep its
 shards: another one may."""
+
+LOOK_US: Final = 10_000_000
+"""How often it looks who of the sleepers is to wake soon."""
+
+AHEAD_US: Final = 30_000_000
+"""How long before its time a sleeper is read again: then its timer is as good as any other.
+Less than anybody sleeps, or it would be read again at once."""
+
+ROUSED_LIMIT: Final = 1000
+"""How many are read again at once."""
 
 BURSTS_IN_FLIGHT: Final = 8
 """Bursts that Kafka has not yet acknowledged, before the next waits."""
@@ -98,6 +105,9 @@ class Engine:
         self._counted: dict[int, Position] = {}
         self._holdings = Holdings(crowd)
         self._resumed: list[Live] = []
+        self._roused: list[Live] = []
+        self._rested: deque[Rested] = deque()
+        self._look_at_us = 0
         self._assigned = True
         self.turns = 0
         """How often it has turned: an idle engine turns as well, one that is stuck does not."""
@@ -145,10 +155,15 @@ class Engine:
             while not stop.is_set():
                 self.turns += 1
                 received = await self._gather()
-                work = self._decide(received, await self._look_up(received))
+                known = await look_up(
+                    received, self._holdings, self._setting.definitions, self._log, self._settle
+                )
+                work = self._decide(received, known)
                 await self._settle()
                 if work.positions:
                     self._persisting = asyncio.create_task(self._persist_then_send(work))
+                else:
+                    self._rested.extend(work.rested)
             await self._settle()
             await self._acknowledged(0)
         finally:
@@ -165,12 +180,17 @@ class Engine:
         for live in self._resumed:
             turn.resume(live)
         self._resumed.clear()
+        for live in self._roused:
+            turn.rouse(live)
+        self._roused.clear()
         for record in received:
             turn.receive(record)
         # After what has come: to be told may be to be forgotten, and a start
         # that is repeated here was looked up before its first was in the log.
         while self._told:
             turn.told(self._told.popleft())
+        while self._rested:
+            turn.let_rest(self._rested.popleft())
         for live in self._holdings.due(now_us, TURN_LIMIT):
             turn.wake(live)
             failpoints.hit("C14")
@@ -184,6 +204,7 @@ class Engine:
         _crash(work.crash_points_after)
         self.lose(work.positions.keys() - counted)
         self._counted |= {shard: work.positions[shard] for shard in counted}
+        self._rested.extend(one for one in work.rested if one.shard in counted)
         await self._send(work.to_send(counted), work.crash_points_amid)
         self._watcher.watch([t for t in work.trails if t.live.shard in counted], self._now())
 
@@ -251,6 +272,7 @@ class Engine:
         if not self._holdings.shards:
             await self._order_or_patience()
             return []
+        await self._rouse()
         requests = self._setting.topics.requests
         self._reader.leave((requests, shard) for shard in self._holdings.crowded)
         return await self._reader.poll(wait_ms=self._patience_ms(), limit=TURN_LIMIT)
@@ -261,7 +283,7 @@ class Engine:
                 await self._ordered.wait()
 
     def _patience_ms(self) -> int:
-        if self._resumed or self._orders:
+        if self._resumed or self._roused or self._orders:
             return 1
         longest = TOLD_MS if self._told else PATIENCE_MS
         next_us = self._holdings.next_timer_us()
@@ -269,30 +291,18 @@ class Engine:
             return longest
         return min(longest, max(1, (next_us - self._now()) // 1000))
 
-    async def _look_up(self, received: Sequence[Received]) -> Known:
-        """Ask the log, once for all, what this turn's messages need and memory lacks."""
-        starts: set[tuple[str, str]] = set()
-        doubts: set[str] = set()
-        orders: set[str] = set()
-        for message in _to_look_up(received):
-            if isinstance(message, Begin):
-                starts.add((message.definition, message.key))
-                if self._setting.definitions.newest(message.definition) is None:
-                    await self._setting.definitions.refresh(self._log)
-            elif message.gid not in self._holdings.live:
-                (doubts if isinstance(message, Inquired) else orders).add(message.gid)
-        known = Known()
-        if starts:
-            known.starts = await self._log.known_starts(starts)
-        if doubts:
-            known.decisions, known.doubts = await self._log.decisions(doubts), doubts
-        if orders:
-            # What is to be brought back may have been let go of a moment ago.
-            await self._settle()
-            entries = await self._log.records(orders)
-            known.records = {g: list(log) for g, log in groupby(entries, key=lambda e: e.gid)}
-            await self._setting.definitions.refresh(self._log)
-        return known
+    async def _rouse(self) -> None:
+        """Read those again who sleep, and are to wake soon."""
+        now_us = self._now()
+        if now_us < self._look_at_us:
+            return
+        entries = await self._log.waking(sorted(self.shards), now_us + AHEAD_US, ROUSED_LIMIT)
+        found = list(at_rest(entries, self._setting.definitions))
+        self._look_at_us = now_us if len(found) == ROUSED_LIMIT else now_us + LOOK_US
+        for live in found:
+            if live.gid not in self._holdings.live and live.shard in self._holdings.shards:
+                self._holdings.hold(live)
+                self._roused.append(live)
 
     # ── shards come and go ───────────────────────────────────────────────────
 
@@ -355,7 +365,7 @@ class Engine:
             self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
         await self._load([p.shard for p in positions])
         failpoints.hit("C13")
-        self._assigned = False
+        self._assigned, self._look_at_us = False, 0
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
         return lost
 
@@ -364,15 +374,7 @@ class Engine:
         entries = await self._log.active(shards)
         # What is followed was published before it was: somebody faster may have the shards by now.
         await self._setting.definitions.refresh(self._log)
-        for gid, group in groupby(entries, key=lambda entry: entry.gid):
-            log = list(group)
-            begun = log[0].record
-            assert isinstance(begun, Begun), f"{gid}: the log does not begin with its beginning"
-            definition = self._setting.definitions.by_hash(begun.definition)
-            assert definition is not None, f"{gid}: its definition {begun.definition} is gone"
-            state = machine.recover(gid, definition, log)
-            shard = int(gid.split(".")[3])
-            live = recalled(gid, shard, state, log)
+        for live in awake(entries, self._setting.definitions):
             self._holdings.hold(live)
             self._resumed.append(live)
 
@@ -430,6 +432,7 @@ class Engine:
         for shard in gone:
             self._counted.pop(shard, None)  # its next owner says more
         self._resumed = [live for live in self._resumed if live.gid in self._holdings.live]
+        self._roused = [live for live in self._roused if live.gid in self._holdings.live]
         self._assigned = False
 
     def _assign(self) -> None:
@@ -449,14 +452,6 @@ class Engine:
 
     def _now(self) -> int:
         return self._clock.now_us()
-
-
-def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order]:
-    """Read those messages for which the log may have to be asked."""
-    for record in received:
-        if type_of(record.headers) in (Begin, Inquired, Order):
-            with suppress(Unreadable):
-                yield cast("Any", unseal(record.headers, record.value).message)
 
 
 def _crash(points: Callable[[], Iterable[str]]) -> None:

@@ -7,26 +7,24 @@ makes no sense, is buried with its reason and blocks nobody.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 from msgspec import structs
 
 from coordinator.core import machine
 from coordinator.core.events import Event, Published
-from coordinator.core.machine import State
-from coordinator.core.records import Begun, Decision, Entry, Ordered
+from coordinator.core.records import Begun, Decision, Entry
 from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import Change, ClusterFacts, KnownStart, Row
+from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.telemetry import identity
-from coordinator.work import Outgoing, Trail, Work
+from coordinator.work import Outgoing, Rested, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
 from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Envelope, Record, Unreadable, bury, seal, unseal
@@ -83,7 +81,8 @@ class Known:
     """What was decided about those that exist; None where nothing is yet."""
     doubts: Collection[str] = ()
     """The transactions whose decisions the log was asked for."""
-    records: Mapping[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
+    records: dict[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
+    """Of those that needed no owner, and are spoken of."""
 
 
 class Turn:
@@ -119,6 +118,16 @@ class Turn:
         self._apply(live, machine.resume(live.state, self._now_us))
         epoch = self._holdings.shards[live.shard].epoch
         self.work.trails.append(Trail(live, live.state, (), resumed=True, epoch=epoch))
+
+    def rouse(self, live: Live) -> None:
+        """Have somebody ready whose time is near."""
+        self._apply(live, machine.resume(live.state, self._now_us))
+
+    def let_rest(self, rested: Rested) -> None:
+        """Forget somebody of whom the log says by now that it sleeps, if that is still so."""
+        live = self._holdings.live.get(rested.gid)
+        if live is not None and live.next_seq == rested.next_seq and not live.summary.active:
+            self._holdings.forget(live)
 
     def wake(self, live: Live) -> None:
         """Let time do what it does to a transaction."""
@@ -224,10 +233,9 @@ class Turn:
     def _order(self, shard: Shard, order: Order) -> None:
         """Do what a person says, or write down why not. The same order is obeyed once."""
         self._refuse_strangers(shard, order.gid)
-        live = self._holdings.live.get(order.gid)
+        live = self._recall(order.gid)
         if live is None:
-            live = self._let_go.get(order.gid) or self._recall(shard, order.gid)
-            self._holdings.hold(live)
+            raise Nonsense(f"the log has no transaction {order.gid}")
         if order.id in live.orders:
             step: Transition[Any] = Transition(live.state)
         else:
@@ -235,19 +243,18 @@ class Turn:
             step = machine.obey(live.state, order, self._now_us)
         self._apply(live, step)
 
-    def _recall(self, shard: Shard, gid: str) -> Live:
-        """Bring back a transaction that needed no owner any more."""
-        entries = self._known.records.get(gid)
-        if not entries:
-            raise Nonsense(f"the log has no transaction {gid}")
-        begun = entries[0].record
-        assert isinstance(begun, Begun), f"{gid}: the log does not begin with its beginning"
-        definition = self._setting.definitions.by_hash(begun.definition)
-        if definition is None:
-            raise Nonsense(f"{gid}: its definition {begun.definition} is gone")
-        live = recalled(gid, shard.id, machine.recover(gid, definition, entries), entries)
-        live.state = machine.told(live.state)
-        live.summary = machine.summary(live.state)
+    def _recall(self, gid: str) -> Live | None:
+        """Find a transaction, be it that it needed no owner; None if the log knows none."""
+        live = self._holdings.live.get(gid)
+        if live is not None or gid not in self._known.records:
+            return live
+        live = self._let_go.get(gid)
+        if live is None:
+            try:
+                [live] = at_rest(self._known.records[gid], self._setting.definitions)
+            except DefinitionGone as error:
+                raise Nonsense(str(error)) from error
+        self._holdings.hold(live)
         return live
 
     # ── replies ──────────────────────────────────────────────────────────────
@@ -259,7 +266,7 @@ class Turn:
         if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
             raise Nonsense(f"a {type(message).__name__} is no reply")
         self._refuse_strangers(shard, message.gid)
-        live = self._holdings.live.get(message.gid)
+        live = self._recall(message.gid)
         if live is not None:
             self._react(live, message)
         elif isinstance(message, Inquired):
@@ -315,6 +322,10 @@ class Turn:
         self._note(live, step)
         if live.summary.active:
             self._holdings.set_timer(live)
+        elif live.summary.wake_at_us is not None:
+            # The log must say so first: until then, a message finds it here.
+            live.wake_us = None
+            self.work.rested.append(Rested(live.gid, live.shard, live.next_seq))
         else:
             self._holdings.forget(live)
             self._let_go[live.gid] = live
@@ -339,14 +350,13 @@ class Turn:
 
     def _show(self, live: Live) -> None:
         """Bring the transaction's row up to its state."""
-        summary = machine.summary(live.state)
+        summary = machine.shown(live.state, self._now_us)
         if summary == live.summary:
             return
         live.summary = summary
         row = self.work.begun.get(live.gid)
         if row is not None:
-            status, outcome, active = summary
-            self.work.begun[live.gid] = row._replace(status=status, outcome=outcome, active=active)
+            self.work.begun[live.gid] = row._replace(**summary._asdict())
         else:
             self.work.changes[live.gid] = Change(live.gid, live.shard, *summary, self._now_us)
         self._touch(self._holdings.shards[live.shard])
@@ -410,21 +420,6 @@ class Turn:
         )
 
 
-def recalled(gid: str, shard: int, state: State, entries: Sequence[Entry]) -> Live:
-    """Hold a transaction that was read from the log."""
-    begun = state.begun
-    ordered = {e.record.id for e in entries if isinstance(e.record, Ordered)}
-    return Live(
-        gid,
-        shard,
-        state,
-        input_hash(begun.input),
-        entries[-1].seq + 1,
-        machine.summary(state),
-        orders=ordered,
-    )
-
-
 def too_large(message: AnyMessage, size: int) -> Event | None:
     """Answer a command that no topic would take, as its participant would."""
     reason = f"its command would have {size} bytes, over {MAX_BODY_BYTES}"
@@ -449,9 +444,3 @@ def too_large(message: AnyMessage, size: int) -> Event | None:
             )
         case _:
             return None
-
-
-def input_hash(value: Any) -> str:
-    """Name an input by its content: the order of keys does not matter."""
-    canonical = msgspec.json.encode(value, order="deterministic")
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()

@@ -48,6 +48,14 @@ class Trail(NamedTuple):
     epoch: int = 0
 
 
+class Rested(NamedTuple):
+    """A transaction that may be forgotten once this is durable, unless it has gone on since."""
+
+    gid: str
+    shard: int
+    next_seq: int
+
+
 @dataclass(slots=True)
 class Work:
     """All of one turn."""
@@ -59,6 +67,7 @@ class Work:
     outgoing: list[Outgoing] = field(default_factory=list[Outgoing])
     buried: list[Record] = field(default_factory=list[Record])
     trails: list[Trail] = field(default_factory=list[Trail])
+    rested: list[Rested] = field(default_factory=list[Rested])
 
     def batch(self) -> Batch:
         """Return what must be persisted."""

@@ -12,7 +12,7 @@ from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import AnyRecord, Entry
 from coordinator.log.store import Batch, Change, Position, Row
-from coordinator.turn import input_hash
+from coordinator.recall import input_hash
 from recovery.rebuild import PREPARED, Did, Sent, Traces, rebuild
 from recovery.starts import Asked, Said
 from wire import gids

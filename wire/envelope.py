@@ -205,6 +205,11 @@ def type_of(headers: Iterable[tuple[str, bytes | None]]) -> type[AnyMessage] | N
     return TYPES.get(_name(dict(headers)))
 
 
+def subject_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """Tell of whom a record says that it speaks, without reading it; empty if it does not say."""
+    return (dict(headers).get("ce_subject") or b"").decode("utf-8", "replace")
+
+
 def _name(headers: dict[str, bytes | None]) -> str:
     return (headers.get("ce_type") or b"").decode("utf-8", "replace")
 

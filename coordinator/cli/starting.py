@@ -27,8 +27,8 @@ from coordinator.core.records import Begun, Outcome
 from coordinator.core.transition import Status
 from coordinator.log.views import TransactionDetail, definitions, find_by_key
 from coordinator.log.views import show as read
+from coordinator.recall import input_hash
 from coordinator.triggers import seal_start
-from coordinator.turn import input_hash
 from sagas.problems import did_you_mean
 from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Record, Unreadable, unseal

@@ -13,7 +13,7 @@ A transition holds records to persist and then messages to send, in this order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table
 from coordinator.core.changing import replace
@@ -26,6 +26,9 @@ from sagas.model import AnyDefinition, Saga
 from wire.messages import Inquired, Order, Settled, Voted
 
 State: TypeAlias = TwoPhase | SagaState
+
+SLEEP_US: Final = 60_000_000
+"""Who waits for longer is not worth anybody's memory."""
 
 
 def begin(gid: str, definition: AnyDefinition, begun: Begun, now_us: int) -> Transition[Any]:
@@ -107,6 +110,22 @@ def summary(state: State) -> Summary:
     """Tell what the transaction's row shows."""
     machine: Any = _machine(state)
     return machine.summary(state)
+
+
+def shown(state: State, now_us: int) -> Summary:
+    """Tell what the row shows of a state that is settled: one that waits for long may sleep.
+
+    Only one that expects no answer: what was asked is not in the log, and would
+    be asked again, and its time would count anew.
+    """
+    told = summary(state)
+    machine: Any = _machine(state)
+    if not told.active or machine.expects_answers(state):
+        return told
+    wake_us = wake_at_us(state)
+    if wake_us is None or wake_us - now_us < SLEEP_US:
+        return told
+    return told._replace(active=False, wake_at_us=wake_us)
 
 
 def _born(gid: str, definition: AnyDefinition, begun: Begun, at_us: int) -> State:

@@ -285,6 +285,11 @@ def wake_at_us(saga: SagaState) -> int | None:
     return min(times, default=None)
 
 
+def expects_answers(saga: SagaState) -> bool:
+    """Tell whether somebody was asked, or told, and has not answered yet."""
+    return _telling(saga) or any(_is_asked(saga, step, state) for step, state in _asking(saga))
+
+
 def next_at_us(saga: SagaState, step: Step, state: StepState) -> int:
     """Tell when a step is to be asked, or its answer is no longer waited for.
 

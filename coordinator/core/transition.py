@@ -41,11 +41,15 @@ class Send(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What the transaction's row shows of its state. Inactive ones need no owner's memory."""
+    """What the transaction's row shows of its state. Inactive ones need no owner's memory.
+
+    One that is open all the same sleeps until ``wake_at_us``, or until it is spoken to.
+    """
 
     status: Status
     outcome: Outcome | None
     active: bool
+    wake_at_us: int | None = None
 
 
 class MachineState(Protocol):

@@ -273,6 +273,11 @@ def wake_at_us(txn: TwoPhase) -> int | None:
     return min(times, default=None)
 
 
+def expects_answers(txn: TwoPhase) -> bool:
+    """Tell whether a branch was asked, or somebody told, and has not answered yet."""
+    return _telling(txn) or bool(txn.asked)
+
+
 def due(txn: TwoPhase, now_us: int) -> Iterator[Event]:
     """Tell what time has brought."""
     if txn.phase in (Phase.PREPARING, Phase.DELEGATED) and txn.deadline_us <= now_us:

@@ -68,10 +68,11 @@ class MemoryLog:
             self._starts[row.name, row.key] = row.gid
         for gid, seq, at_us, record in entries:
             self._entries.setdefault(gid, {})[seq] = (at_us, encode(record))
-        for gid, shard, status, outcome, active, _ in batch.changes:
+        for gid, shard, status, outcome, active, wake_at_us, _ in batch.changes:
             if shard in mine and gid in self._rows:
-                changed = self._rows[gid]._replace(status=status, outcome=outcome, active=active)
-                self._rows[gid] = changed
+                self._rows[gid] = self._rows[gid]._replace(
+                    status=status, outcome=outcome, active=active, wake_at_us=wake_at_us
+                )
         return mine
 
     def _refuse_duplicates(self, begun: Sequence[Row], entries: Sequence[Entry]) -> None:
@@ -90,6 +91,18 @@ class MemoryLog:
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         wanted = sorted(r.gid for r in self._rows.values() if r.active and r.shard in shards)
         return [entry for gid in wanted for entry in self.entries(gid)]
+
+    async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
+        wanted = [row.gid for gid in set(gids) if (row := self._rows.get(gid)) and _sleeps(row)]
+        return await self.records(wanted)
+
+    async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
+        due = [
+            (row.wake_at_us or 0, row.gid)
+            for row in self._rows.values()
+            if row.shard in shards and _sleeps(row) and (row.wake_at_us or 0) <= until_us
+        ]
+        return await self.records([gid for _, gid in sorted(due)[:limit]])
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
         return [entry for gid in sorted(set(gids)) for entry in self.entries(gid)]
@@ -174,3 +187,7 @@ class MemoryLog:
     async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
         found = (d for d in self._definitions.values() if d.hash not in known)
         return sorted(found, key=lambda d: (d.name, d.version))
+
+
+def _sleeps(row: Row) -> bool:
+    return not row.active and row.wake_at_us is not None

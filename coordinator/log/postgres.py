@@ -72,27 +72,29 @@ PERSIST = """
     ), begun AS (
         INSERT INTO twofold.transaction
                (gid, shard, name, definition, start_key, input_hash,
-                status, outcome, active, began_at, changed_at)
+                status, outcome, active, wake_at, began_at, changed_at)
         SELECT v.gid, v.shard, v.name, v.definition, v.start_key, v.input_hash,
-               v.status, v.outcome, v.active, v.began_at, v.began_at
+               v.status, v.outcome, v.active, v.wake_at, v.began_at, v.began_at
           FROM unnest($5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[],
-                      $11::text[], $12::text[], $13::bool[], $14::timestamptz[])
+                      $11::text[], $12::text[], $13::bool[], $14::timestamptz[],
+                      $15::timestamptz[])
                AS v(gid, shard, name, definition, start_key, input_hash,
-                    status, outcome, active, began_at)
+                    status, outcome, active, wake_at, began_at)
           JOIN mine ON mine.id = v.shard
     ), appended AS (
         INSERT INTO twofold.decision_log (gid, seq, at, kind, record)
         SELECT v.gid, v.seq, v.at, v.kind, v.record::json
-          FROM unnest($15::int[], $16::text[], $17::int[], $18::timestamptz[], $19::text[],
-                      $20::text[])
+          FROM unnest($16::int[], $17::text[], $18::int[], $19::timestamptz[], $20::text[],
+                      $21::text[])
                AS v(shard, gid, seq, at, kind, record)
           JOIN mine ON mine.id = v.shard
     ), changed AS (
         UPDATE twofold.transaction t
-           SET status = v.status, outcome = v.outcome, active = v.active, changed_at = v.at
-          FROM unnest($21::text[], $22::int[], $23::text[], $24::text[], $25::bool[],
-                      $26::timestamptz[])
-               AS v(gid, shard, status, outcome, active, at)
+           SET status = v.status, outcome = v.outcome, active = v.active,
+               wake_at = v.wake_at, changed_at = v.at
+          FROM unnest($22::text[], $23::int[], $24::text[], $25::text[], $26::bool[],
+                      $27::timestamptz[], $28::timestamptz[])
+               AS v(gid, shard, status, outcome, active, wake_at, at)
           JOIN mine ON mine.id = v.shard
          WHERE t.gid = v.gid
     )
@@ -163,6 +165,24 @@ ACTIVE = """
     SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
       FROM twofold.transaction t JOIN twofold.decision_log l USING (gid)
      WHERE t.active AND t.status <> 'ended' AND t.shard = ANY($1::int[])
+     ORDER BY l.gid, l.seq
+"""
+
+# Those of all shards that wake first: few, however many sleep.
+WAKING = """
+    WITH t AS MATERIALIZED (
+         SELECT gid FROM twofold.transaction
+          WHERE shard = ANY($1::int[]) AND wake_at <= $2::timestamptz
+          ORDER BY wake_at, gid LIMIT $3)
+    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
+      FROM t JOIN twofold.decision_log l USING (gid)
+     ORDER BY l.gid, l.seq
+"""
+
+ASLEEP = """
+    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
+      FROM twofold.transaction t JOIN twofold.decision_log l USING (gid)
+     WHERE t.gid = ANY($1::text[]) AND t.wake_at IS NOT NULL
      ORDER BY l.gid, l.seq
 """
 
@@ -304,7 +324,16 @@ class PostgresLog:
         await ask(self._pool, "SELECT pg_notify($1, '')", RELEASED)
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
-        rows = await ask(self._pool, ACTIVE, list(shards))
+        return await self._entries(ACTIVE, list(shards))
+
+    async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
+        return await self._entries(ASLEEP, [gid for gid in gids if storable((gid,))])
+
+    async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
+        return await self._entries(WAKING, list(shards), _at(until_us), limit)
+
+    async def _entries(self, sql: str, *arguments: Any) -> Sequence[Entry]:
+        rows = await ask(self._pool, sql, *arguments)
         return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
 
     async def history(self, gid: str) -> Sequence[Entry]:
@@ -405,15 +434,21 @@ def _columns(batch: Batch) -> tuple[list[Any], ...]:
         [row.status for row in begun],
         [row.outcome for row in begun],
         [row.active for row in begun],
+        [_at_or_never(row.wake_at_us) for row in begun],
         [_at(row.began_us) for row in begun],
         *_transposed(entries, 6),
         *_transposed(changes, 5),
+        [_at_or_never(change.wake_at_us) for change in changes],
         [_at(change.at_us) for change in changes],
     )
 
 
 def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [[row[i] for row in rows] for i in range(width)]
+
+
+def _at_or_never(at_us: int | None) -> datetime | None:
+    return None if at_us is None else _at(at_us)
 
 
 def _at(at_us: int) -> datetime:

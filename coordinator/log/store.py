@@ -50,6 +50,7 @@ class Row(NamedTuple):
     status: Status
     outcome: Outcome | None
     active: bool
+    wake_at_us: int | None = None
 
 
 class Change(NamedTuple):
@@ -60,6 +61,7 @@ class Change(NamedTuple):
     status: Status
     outcome: Outcome | None
     active: bool
+    wake_at_us: int | None
     at_us: int
 
 
@@ -184,6 +186,17 @@ class DecisionLog(Protocol):
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         """Return the records of all transactions that need an owner, in order of gid and seq."""
+        ...
+
+    async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
+        """Return the records of those of these transactions that sleep."""
+        ...
+
+    async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
+        """Return the records of those who sleep until then, at most so many, the first first.
+
+        They are in order of gid and seq.
+        """
         ...
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:

@@ -59,6 +59,7 @@ def change(number: int, shard: int = 0, *, after_us: int = 0, **told: object) ->
         Status.ENDED,
         Outcome.COMMITTED,
         active=False,
+        wake_at_us=None,
         at_us=START_US + number + after_us,
     )
     return ended._replace(**told)

@@ -23,8 +23,9 @@ from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
 from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
+from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES)
+MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING)
 
 SEARCHED: Final = (
     "coordinator/core/",

@@ -24,6 +24,7 @@ from coordinator.core.records import (
     Withdrawn,
 )
 from coordinator.core.records import Outcome as Ending
+from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
 from sagas.model import AnyDefinition, Atomic, Saga
 from tests.simulation import database as databases
@@ -137,6 +138,9 @@ class Check(logs.Watching, databases.Watching):
         for shard, entry in batch.entries:
             if shard in counted:
                 self._recorded(entry)
+        for row in (*batch.begun, *batch.changes):
+            wakes = row.active or row.status is not Status.OPEN or row.wake_at_us is not None
+            self.insist(wakes, "who sleeps wakes again", row.gid)
 
     def _moved(self, position: Position) -> None:
         shard, epoch = position.shard, position.epoch

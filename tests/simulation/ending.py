@@ -23,7 +23,7 @@ def is_over(check: Check, log: SimLog, starts: Iterable[Starting]) -> bool:
     begun = {(row.name, row.key) for row in log.rows.values()}
     return (
         all((start.definition, start.key) in begun for start in starts)
-        and not any(row.active for row in log.rows.values())
+        and not any(row.active or row.status is Status.OPEN for row in log.rows.values())
         and not any(database.prepared for database in check.databases.values())
     )
 
@@ -32,7 +32,11 @@ def what_is_open(check: Check, log: SimLog, starts: Iterable[Starting]) -> str:
     """Say what keeps a run from being over."""
     begun = {(row.name, row.key) for row in log.rows.values()}
     missing = sorted({s.key for s in starts if (s.definition, s.key) not in begun})
-    active = [f"{row.key} {row.status}" for row in log.rows.values() if row.active]
+    active = [
+        f"{row.key} {row.status}"
+        for row in log.rows.values()
+        if row.active or row.status is Status.OPEN
+    ]
     prepared = sorted(name for d in check.databases.values() for name in d.prepared)
     return f"never begun {missing}, open {active}, prepared {prepared}"
 

@@ -190,6 +190,12 @@ class LogClient(DecisionLog):
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.active(shards))
 
+    async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
+        return await self._ask(lambda: self._server.asleep(gids))
+
+    async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
+        return await self._ask(lambda: self._server.waking(shards, until_us, limit))
+
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.records(gids))
 

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from coordinator import engine as engine_module
+from coordinator.core import machine
 from coordinator.engine import Engine
 from coordinator.log.store import ClusterFacts
 from tests.simulation import ending, programme
@@ -44,6 +45,8 @@ REPLAYED_EACH: Final = 4
 """Every fourth seed ends with a replay of all that was said, which takes its time."""
 
 engine_module.PATIENCE_MS = 500  # an idle engine looks up less often
+machine.SLEEP_US = 300_000  # whoever waits sleeps
+engine_module.AHEAD_US, engine_module.LOOK_US = 200_000, 100_000
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=True
 )

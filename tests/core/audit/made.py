@@ -18,7 +18,7 @@ YEARS_US: Final = 10**15
 
 def transaction(story: Story, entries: Sequence[Entry], summary: Summary) -> Transaction:
     """Make a transaction as it is read: its row, its records, and their replay."""
-    status, outcome, active = summary
+    status, outcome, active, _ = summary
     row = Row(
         0, story.definition.hash, status, outcome, active, entries[0].at_us, entries[-1].at_us
     )

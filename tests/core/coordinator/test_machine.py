@@ -196,16 +196,16 @@ def test_whatever_is_parked_says_so(definition: AnyDefinition, *, publish: bool)
     move = story.park("a bug in its definition")
 
     assert told(move) == ["anyone <- Outcome PARKED"]
-    assert machine.summary(story.state) == (Status.PARKED, "PARKED", True)
+    assert machine.summary(story.state)[:3] == (Status.PARKED, "PARKED", True)
     story.publish()
-    assert machine.summary(story.state) == (Status.PARKED, "PARKED", False)
+    assert machine.summary(story.state)[:3] == (Status.PARKED, "PARKED", False)
     assert story.crash().records == ()
 
 
 def test_an_open_transaction_shows_no_outcome() -> None:
     """A row says open until there is one."""
     for definition in (PAIR, LINE):
-        assert machine.summary(Story.begin(definition).state) == (Status.OPEN, None, True)
+        assert machine.summary(Story.begin(definition).state)[:3] == (Status.OPEN, None, True)
 
 
 def test_a_log_must_begin_with_its_beginning() -> None:

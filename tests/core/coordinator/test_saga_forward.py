@@ -115,7 +115,7 @@ def test_it_commits_when_all_steps_are_done() -> None:
     ]
     assert machine.summary(story.state).status is Status.OPEN
     assert story.publish().records == (Ended(),)
-    assert machine.summary(story.state) == (Status.ENDED, "COMMITTED", False)
+    assert machine.summary(story.state)[:3] == (Status.ENDED, "COMMITTED", False)
 
 
 def test_parallel_ends_do_not_commit_early() -> None:
@@ -237,9 +237,9 @@ def test_a_refusal_after_the_pivot_parks() -> None:
         Parked(reason="mail: no address; past the pivot there is no way back"),
     )
     assert told(move) == ["anyone <- Outcome PARKED"]
-    assert machine.summary(story.state) == (Status.PARKED, "PARKED", True)
+    assert machine.summary(story.state)[:3] == (Status.PARKED, "PARKED", True)
     story.publish()
-    assert machine.summary(story.state) == (Status.PARKED, "PARKED", False)
+    assert machine.summary(story.state)[:3] == (Status.PARKED, "PARKED", False)
 
 
 def test_a_parked_saga_keeps_still() -> None:

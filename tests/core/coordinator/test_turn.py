@@ -14,7 +14,8 @@ from coordinator.definitions import Definitions
 from coordinator.engine import Engine
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import ClusterFacts
-from coordinator.turn import Known, Setting, Turn, input_hash
+from coordinator.recall import input_hash
+from coordinator.turn import Known, Setting, Turn
 from tests.core.coordinator.builders import (
     GID,
     START_US,

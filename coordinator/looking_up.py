@@ -1,0 +1,76 @@
+"""What the log is asked, once for all, before a turn: what its messages need and memory lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, cast
+
+from coordinator.core.records import Entry
+from coordinator.definitions import Definitions
+from coordinator.holdings import Holdings
+from coordinator.log.store import DecisionLog
+from coordinator.turn import Known
+from wire.envelope import Unreadable, subject_of, type_of, unseal
+from wire.kafka import Received
+from wire.messages import Begin, Compensated, Executed, Inquired, Order
+
+
+async def look_up(
+    received: Sequence[Received],
+    holdings: Holdings,
+    definitions: Definitions,
+    log: DecisionLog,
+    settle: Callable[[], Awaitable[None]],
+) -> Known:
+    """Ask the log; ``settle`` waits for what is on its way there.
+
+    Raises:
+        LogUnavailable: the log is gone.
+
+    """
+    starts: set[tuple[str, str]] = set()
+    doubts: set[str] = set()
+    orders: set[str] = set()
+    for message in _to_look_up(received):
+        if isinstance(message, Begin):
+            starts.add((message.definition, message.key))
+            if definitions.newest(message.definition) is None:
+                await definitions.refresh(log)
+        elif message.gid not in holdings.live:
+            (doubts if isinstance(message, Inquired) else orders).add(message.gid)
+    known = Known()
+    if starts:
+        known.starts = await log.known_starts(starts)
+    if doubts:
+        known.decisions, known.doubts = await log.decisions(doubts), doubts
+    if orders:
+        # What is to be brought back may have been let go of a moment ago.
+        await settle()
+        known.records = _by_gid(await log.records(orders))
+        await definitions.refresh(log)
+    strays = {gid for gid in _answered(received) if gid not in holdings.live} - orders
+    if strays:
+        # They have ended, or they sleep, and this wakes them.
+        known.records |= _by_gid(await log.asleep(strays))
+    return known
+
+
+def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order]:
+    """Read those messages for which the log may have to be asked."""
+    for record in received:
+        if type_of(record.headers) in (Begin, Inquired, Order):
+            with suppress(Unreadable):
+                yield cast("Any", unseal(record.headers, record.value).message)
+
+
+def _answered(received: Sequence[Received]) -> Iterator[str]:
+    """Name the sagas that are answered, as the records' headers have it: they are many."""
+    for record in received:
+        if type_of(record.headers) in (Executed, Compensated):
+            yield subject_of(record.headers)
+
+
+def _by_gid(entries: Sequence[Entry]) -> dict[str, Sequence[Entry]]:
+    return {gid: list(log) for gid, log in groupby(entries, key=lambda entry: entry.gid)}
