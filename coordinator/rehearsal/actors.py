@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from wire.messages import (
-    AnyMessage,
+    Command,
     Commit,
     Compensate,
     Compensated,
@@ -51,8 +51,39 @@ class Part(StrEnum):
     END = "end"  # commit or roll back
 
 
-Script = Mapping[tuple[str, Part], tuple[Act, ...]]
+class Answer(NamedTuple):
+    """What becomes of a command, in words and in time. ``data`` replaces what is usual."""
+
+    act: Act
+    data: Json = None
+    reason: str = "as scripted"
+    after_us: int = 20_000
+
+
+DONE: Final = Answer(Act.DONE)
+Script = Mapping[tuple[str, Part], tuple[Answer, ...]]
 """For a step or branch: what becomes of command after command; the last is repeated."""
+
+
+class Asked(NamedTuple):
+    """A command that has left the coordinator, and when."""
+
+    at_us: int
+    command: Command
+
+
+def target(command: Command) -> tuple[str, Part]:
+    """Tell which step or branch a command is for, and what it asks of it."""
+    match command:
+        case Execute():
+            return command.step, Part.DO
+        case Compensate():
+            return command.step, Part.UNDO
+        case Prepare():
+            return command.branch, Part.DO
+        case Commit() | Rollback():
+            return command.branch, Part.END
+
 
 STANDS: Final = "stands"
 UNDONE: Final = "undone"
@@ -66,7 +97,6 @@ _VOTES: Final = {
     Act.FAILED: Vote.ABORT,
     Act.BUSY: Vote.BUSY,
 }
-_SAID: Final = "as scripted"
 
 
 @dataclass
@@ -78,35 +108,31 @@ class Actors:
     """What each step or branch returns."""
     marks: dict[str, str] = field(default_factory=dict[str, str])
     """What stands of each, as its own database knows it."""
-    commands: int = 0
-    late: bool = False
-    """Whether the last answer is on its way until after the deadline."""
-    _asked: dict[tuple[str, Part], int] = field(default_factory=dict[tuple[str, Part], int])
+    asked: list[Asked] = field(default_factory=list[Asked])
+    _counts: dict[tuple[str, Part], int] = field(default_factory=dict[tuple[str, Part], int])
 
-    def answer(self, command: AnyMessage) -> Reply | None:
-        """Do what is asked, as far as the script lets it; None is silence."""
-        self.commands += 1
+    def answer(self, command: Command, now_us: int) -> tuple[Answer, Reply | None]:
+        """Do what is asked, as far as the script lets it; no reply is silence."""
+        self.asked.append(Asked(now_us, command))
+        answers = self.script.get(target(command), (DONE,))
+        count = self._counts[target(command)] = self._counts.get(target(command), 0) + 1
+        answer = answers[min(count, len(answers)) - 1]
+        doing = answer._replace(act=Act.DONE) if answer.act is Act.LATE else answer
         match command:
             case Execute():
-                return self._execute(command)
+                return answer, self._execute(command, doing)
             case Compensate():
-                return self._compensate(command)
+                return answer, self._compensate(command, doing)
             case Prepare():
-                return self._prepare(command)
+                return answer, self._prepare(command, doing)
             case Commit() | Rollback():
-                return self._end(command)
-            case _:
-                raise AssertionError(f"{command!r} is no command")
+                return answer, self._end(command, doing)
 
-    def _next(self, name: str, part: Part) -> Act:
-        acts = self.script.get((name, part), (Act.DONE,))
-        count = self._asked[name, part] = self._asked.get((name, part), 0) + 1
-        act = acts[min(count, len(acts)) - 1]
-        self.late = act is Act.LATE
-        return Act.DONE if self.late else act
+    def _data(self, name: str, answer: Answer) -> Json:
+        return self.data.get(name) if answer.data is None else answer.data
 
-    def _execute(self, command: Execute) -> Executed | None:
-        name, act = command.step, self._next(command.step, Part.DO)
+    def _execute(self, command: Execute, answer: Answer) -> Executed | None:
+        name, act = command.step, answer.act
         result = Result.DONE
         if name not in self.marks and act in (Act.DONE, Act.LOST):
             self.marks[name] = STANDS
@@ -121,12 +147,12 @@ class Actors:
             step=name,
             attempt=command.attempt,
             result=result,
-            data=self.data.get(name) if result is Result.DONE else None,
-            reason="" if result is Result.DONE else _SAID,
+            data=self._data(name, answer) if result is Result.DONE else None,
+            reason="" if result is Result.DONE else answer.reason,
         )
 
-    def _compensate(self, command: Compensate) -> Compensated | None:
-        name, act = command.step, self._next(command.step, Part.UNDO)
+    def _compensate(self, command: Compensate, answer: Answer) -> Compensated | None:
+        name, act = command.step, answer.act
         undone = self.marks.get(name) in (STANDS, UNDONE)
         if act in (Act.DONE, Act.LOST):
             self.marks[name] = UNDONE if undone else SEALED
@@ -139,11 +165,11 @@ class Actors:
             attempt=command.attempt,
             result=result,
             undone=undone,
-            reason="" if result is Result.DONE else _SAID,
+            reason="" if result is Result.DONE else answer.reason,
         )
 
-    def _prepare(self, command: Prepare) -> Voted | None:
-        name, act = command.branch, self._next(command.branch, Part.DO)
+    def _prepare(self, command: Prepare, answer: Answer) -> Voted | None:
+        name, act = command.branch, answer.act
         if name not in self.marks and act in (Act.DONE, Act.LOST):
             self.marks[name] = STANDS if command.one_phase else PREPARED
         if act in (Act.LOST, Act.NOTHING):
@@ -161,12 +187,12 @@ class Actors:
             gid=command.gid,
             branch=name,
             vote=vote,
-            data=self.data.get(name),
-            reason=_SAID if vote in (Vote.ABORT, Vote.BUSY) else "",
+            data=self._data(name, answer),
+            reason=answer.reason if vote in (Vote.ABORT, Vote.BUSY) else "",
         )
 
-    def _end(self, command: Commit | Rollback) -> Settled | None:
-        name, act = command.branch, self._next(command.branch, Part.END)
+    def _end(self, command: Commit | Rollback, answer: Answer) -> Settled | None:
+        name, act = command.branch, answer.act
         if act is not Act.NOTHING:
             self._settle(name, commit=isinstance(command, Commit))
         if act in (Act.LOST, Act.NOTHING):

@@ -1,29 +1,20 @@
-"""One scenario, from its start to its end, and the judgement of that end."""
+"""A definition through all its scenarios, and the judgement of how each ends."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
 
 from coordinator.core import machine
-from coordinator.core.events import Published
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, Entry, Outcome
+from coordinator.core.records import Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
-from coordinator.core.transition import Transition
 from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
+from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, scenarios
 from sagas.model import AnyDefinition, Saga
-from wire.messages import Compensated, Json
-
-GID: Final = "tf1.rehearsal.1.0.00000000000070008000000000000001"
-ANSWERED_US: Final = 20_000
-"""How long an answer takes that comes at all."""
-MOST_TURNS: Final = 100_000
+from wire.messages import Json
 
 
 class Verdict(StrEnum):
@@ -48,62 +39,6 @@ class End:
     reason: str
 
 
-@dataclass
-class _Run:
-    definition: AnyDefinition
-    scenario: Scenario
-    actors: Actors
-    now_us: int = 0
-    ended_us: int = 0
-    log: list[Entry] = field(default_factory=list[Entry])
-    coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
-    numbers: Iterable[int] = field(default_factory=itertools.count)
-    crashed: bool = False
-
-    def play(self, begun: Begun) -> State:
-        """Run until nothing is to come, not even what comes after the end, and nothing waits."""
-        state = self._take(machine.begin(GID, self.definition, begun, self.now_us))
-        for _ in range(MOST_TURNS):
-            active = machine.summary(state).active
-            wake_us = machine.wake_at_us(state) if active else None
-            if self.coming and (wake_us is None or self.coming[0][0] <= wake_us):
-                self.now_us, _, event = heapq.heappop(self.coming)
-                state = self._take(machine.react(state, event, self.now_us))
-                state = self._crash(state, event)
-            elif wake_us is not None:
-                self.now_us = max(self.now_us, wake_us)
-                state = self._take(machine.wake(state, self.now_us))
-            else:
-                break
-            if active:
-                self.ended_us = self.now_us
-        return state
-
-    def _take(self, move: Transition[Any]) -> State:
-        for record in move.records:
-            self.log.append(Entry(GID, len(self.log), self.now_us, record))
-        for send in move.sends:
-            told = send.participant is None
-            answer = Published() if told else self.actors.answer(send.message)
-            if answer is not None:
-                late = not told and self.actors.late
-                since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us
-                at_us = since_us + ANSWERED_US
-                heapq.heappush(self.coming, (at_us, next(iter(self.numbers)), answer))
-        state: State = move.state
-        return state
-
-    def _crash(self, state: State, event: Any) -> State:
-        """Forget all but the log, once, if the scenario has it so."""
-        undo = "undo " if isinstance(event, Compensated) else ""
-        part = getattr(event, "step", None) or getattr(event, "branch", None)
-        if self.crashed or not part or undo + part != self.scenario.crash_after:
-            return state
-        self.crashed = True
-        recovered = machine.recover(GID, self.definition, self.log)
-        return self._take(machine.resume(recovered, self.now_us))
-
-
 def rehearse(
     definition: AnyDefinition, given: dict[str, Json], data: Mapping[str, Json]
 ) -> list[End]:
@@ -121,15 +56,8 @@ def _rehearse(
 ) -> tuple[End, Sequence[str]]:
     """Return the end, and what was wanted: which steps that is, only a run can tell."""
     actors = Actors(scenario.script, data)
-    run = _Run(definition, scenario, actors)
-    begun = Begun(
-        definition=definition.hash,
-        name=definition.name,
-        version=definition.version,
-        key="rehearsal",
-        input=given,
-    )
-    state = run.play(begun)
+    play = Play(definition, actors, scenario.crash)
+    state = play.run(given, "rehearsal")
     wanted = _wanted(state)
     over = not machine.summary(state).active
     end = End(
@@ -138,8 +66,8 @@ def _rehearse(
         outcome=str(state.outcome) if over and state.outcome else "never ends",
         stands=_marked(definition, actors.marks, STANDS),
         undone=_marked(definition, actors.marks, UNDONE),
-        took_us=run.ended_us,
-        commands=actors.commands,
+        took_us=play.ended_us,
+        commands=len(actors.asked),
         reason=state.reason,
     )
     return end, wanted

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from coordinator.rehearsal.actors import Act, Part, Script
+from coordinator.rehearsal.actors import Act, Answer, Part, Script
+from coordinator.rehearsal.play import Crash
 from sagas.graph import ancestors
 from sagas.model import AnyDefinition, Atomic, Saga
 
@@ -14,9 +15,13 @@ class Scenario(NamedTuple):
     """One run: what is wrong, and what the participants do."""
 
     name: str
-    script: Script
-    crash_after: str = ""
-    """The step or branch whose first answer the coordinator does not survive."""
+    acts: Mapping[tuple[str, Part], tuple[Act, ...]]
+    crash: Crash | None = None
+
+    @property
+    def script(self) -> Script:
+        """What the participants are told to do."""
+        return {what: tuple(map(Answer, acts)) for what, acts in self.acts.items()}
 
 
 _STEP: Final = (
@@ -49,6 +54,8 @@ _END: Final = (
     ("{} does not hear the decision at first", (Act.NOTHING, Act.NOTHING, Act.DONE)),
     ("{}: that it has heard is lost at first", (Act.LOST, Act.DONE)),
 )
+_CRASH: Final = "the coordinator crashes {}"
+_UNSENT: Final = "the coordinator crashes before it sends {}"
 
 
 HEALTHY: Final = Scenario("nothing goes wrong", {})
@@ -69,7 +76,8 @@ def _of_saga(saga: Saga, wanted: Collection[str]) -> Iterator[Scenario]:
     for name in wanted:
         for said, acts in _STEP:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
-        yield Scenario(f"the coordinator crashes after {name}", {}, name)
+        yield Scenario(_UNSENT.format(name), {}, Crash(name, Part.DO, answered=False))
+        yield Scenario(_CRASH.format(f"after {name}"), {}, Crash(name, Part.DO, answered=True))
     for name in wanted:
         if saga.steps[name].undo is None:
             continue
@@ -78,7 +86,10 @@ def _of_saga(saga: Saga, wanted: Collection[str]) -> Iterator[Scenario]:
         why = {(last, Part.DO): (Act.LOST if last == name else Act.REFUSED,)}
         for said, acts in _UNDO:
             yield Scenario(said.format(name), {**why, (name, Part.UNDO): acts})
-        yield Scenario(f"the coordinator crashes while {name} is undone", why, f"undo {name}")
+        undo = _UNSENT.format(f"the undo of {name}")
+        yield Scenario(undo, why, Crash(name, Part.UNDO, answered=False))
+        undo = _CRASH.format(f"after {name} is undone")
+        yield Scenario(undo, why, Crash(name, Part.UNDO, answered=True))
 
 
 def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
@@ -98,4 +109,9 @@ def _of_atomic(atomic: Atomic) -> Iterator[Scenario]:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
         for said, acts in _END if len(atomic.branches) > 1 else ():
             yield Scenario(said.format(name), {(name, Part.END): acts})
-        yield Scenario(f"the coordinator crashes after {name} has voted", {}, name)
+        yield Scenario(_UNSENT.format(name), {}, Crash(name, Part.DO, answered=False))
+        voted = _CRASH.format(f"after {name} has voted")
+        yield Scenario(voted, {}, Crash(name, Part.DO, answered=True))
+        if len(atomic.branches) > 1:
+            said = _UNSENT.format(f"the decision to {name}")
+            yield Scenario(said, {}, Crash(name, Part.END, answered=False))

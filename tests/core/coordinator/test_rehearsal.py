@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 
-from coordinator.core import saga_state, saga_table, two_phase, two_phase_table
+from coordinator.core import machine, saga_state, saga_table, two_phase, two_phase_table
 from coordinator.core.events import Kind
 from coordinator.core.records import Closed, Decided, Decision, Outcome
 from coordinator.core.saga_state import SagaState
@@ -72,7 +72,36 @@ def test_each_failure_of_a_saga_ends_as_the_language_says() -> None:
     assert short(found["the coordinator crashes after b"]) == ("COMMITTED", "a b p c", "")
     assert short(found["undoing a fails every time"]) == ("PARKED", "a", "b")
     assert short(found["undoing b is refused"]) == ("PARKED", "a b", "")
-    assert short(found["the coordinator crashes while b is undone"]) == ("COMPENSATED", "", "a b")
+    assert short(found["the coordinator crashes after b is undone"]) == ("COMPENSATED", "", "a b")
+
+
+@pytest.mark.parametrize("definition", [LINE, atomic("a", "b")], ids=["saga", "atomic"])
+def test_each_crash_is_one_and_ends_as_if_there_were_none(
+    definition: AnyDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between what is written and what is sent as well as after an answer."""
+    recovered: list[int] = []
+
+    def recover(gid: str, followed: AnyDefinition, log: Any) -> Any:
+        recovered.append(len(log))
+        return real(gid, followed, log)
+
+    real = machine.recover
+    monkeypatch.setattr(machine, "recover", recover)
+    found = ends(definition)
+    crashes = [end for name, end in found.items() if "crashes" in name]
+    assert len(recovered) == len(crashes)
+    assert {end.outcome for end in crashes} <= {"COMMITTED", "COMPENSATED"}
+    for name in ("a", "b"):
+        before, after = (
+            found[f"the coordinator crashes {when}"]
+            for when in (f"before it sends {name}", f"after {name}{_voted(definition)}")
+        )
+        assert short(before) == short(after) == short(found["nothing goes wrong"])
+
+
+def _voted(definition: AnyDefinition) -> str:
+    return "" if isinstance(definition, Saga) else " has voted"
 
 
 def test_each_failure_of_an_atomic_transaction_leaves_all_or_nothing() -> None:
