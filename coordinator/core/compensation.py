@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from msgspec import structs
+from msgspec.structs import replace
 
-from coordinator.core.changing import replace
 from coordinator.core.events import UndoSilent
 from coordinator.core.records import Closed, Outcome, Parked, StepUndone, Unanswered, UndoFailed
 from coordinator.core.saga_state import Asked, Phase, SagaState, StepPhase, StepState
@@ -110,7 +109,7 @@ def _attempt_failed(
         return _stick(Transition(saga), record, now_us)
     jitter = fraction(saga.gid, event.step, "undo", event.attempt)
     retry_at_us = now_us + undo.retry.pause_us(tried, jitter)
-    return Transition(saga).remember(structs.replace(record, retry_at_us=retry_at_us), now_us)
+    return Transition(saga).remember(replace(record, retry_at_us=retry_at_us), now_us)
 
 
 def _stick(move: Move, record: UndoFailed, now_us: int) -> Move:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
+
 from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table
-from coordinator.core.changing import replace
 from coordinator.core.events import Event, kind
 from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState

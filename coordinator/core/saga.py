@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from coordinator.core import compensation
-from coordinator.core.changing import replace
 from coordinator.core.events import DeadlinePassed, Event, Published, StepSilent, UndoSilent
 from coordinator.core.records import (
     AttemptFailed,
@@ -127,7 +126,7 @@ def _attempt_failed(
     unknown = step.on_unknown if why is Unanswered.SILENT else OnUnknown.RETRY
     if tried < step.retry.attempts and unknown is OnUnknown.RETRY:
         pause = step.retry.pause_us(tried, fraction(saga.gid, step.name, event.attempt))
-        retried = structs.replace(failed, retry_at_us=now_us + pause)
+        retried = replace(failed, retry_at_us=now_us + pause)
         return Transition(saga).remember(retried, now_us)
     move = Transition(saga).remember(failed, now_us)
     tries = f"no attempt is left of {step.retry.attempts}"

@@ -6,11 +6,13 @@ Nothing here decides: `evolve` only lets a record become true.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from coordinator.core.changing import replace
+import msgspec
+from msgspec import field
+from msgspec.structs import astuple, replace
+
 from coordinator.core.records import (
     AnyRecord,
     AttemptFailed,
@@ -62,8 +64,7 @@ OVER: Final = (StepPhase.DONE, StepPhase.SKIPPED)
 """What needs a step that stands there may start."""
 
 
-@dataclass(frozen=True)
-class StepState:
+class StepState(msgspec.Struct, frozen=True):
     """One step: the attempt it is at, since when, and what it returned.
 
     ``spent`` are the attempts from before a person ordered to try again.
@@ -85,8 +86,7 @@ class Asked(NamedTuple):
     sent_us: int
 
 
-@dataclass(frozen=True)
-class SagaState:
+class SagaState(msgspec.Struct, frozen=True, eq=False):
     """A saga. All but the last group is what the log says; the rest a new owner forgets."""
 
     gid: str
@@ -103,11 +103,20 @@ class SagaState:
     clock_us: int = 0
     """From when its deadline counts: the end of its rest, or a person's order to go on."""
 
-    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked], compare=False)
+    asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
     """For each step, what this owner last sent."""
-    tell_at_us: int = field(default=0, compare=False)
+    tell_at_us: int = field(default=0)
     """When to tell the outcome, again, if nobody acknowledges it."""
-    told: bool = field(default=False, compare=False)
+    told: bool = field(default=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what the log says: what an owner has asked, the next one lacks."""
+        if not isinstance(other, SagaState):
+            return NotImplemented
+        return astuple(self)[:_LOGGED] == astuple(other)[:_LOGGED]
+
+    def __hash__(self) -> int:
+        return hash(self.gid)
 
     @classmethod
     def born(cls, gid: str, definition: Saga, begun: Begun, at_us: int) -> SagaState:
@@ -264,3 +273,6 @@ class SagaState:
             if name in below or self.steps[name].phase in standing:
                 below.update(self.definition.steps[name].needs)
         return below
+
+
+_LOGGED: Final = SagaState.__struct_fields__.index("asked")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from coordinator.core.changing import replace
+import msgspec
+from msgspec.structs import replace
+
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
 from wire.messages import AnyMessage
@@ -69,8 +70,7 @@ class MachineState(Protocol):
 S = TypeVar("S", bound=MachineState)
 
 
-@dataclass(frozen=True)
-class Transition(Generic[S]):
+class Transition(msgspec.Struct, Generic[S], frozen=True):
     """What an event leads to: a state, records to persist, and then messages to send."""
 
     state: S

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from coordinator.core.changing import replace
+from msgspec.structs import replace
+
 from coordinator.core.events import DeadlinePassed, Event, Published
 from coordinator.core.records import (
     Decided,

@@ -6,10 +6,13 @@ Nothing here decides: `evolve` only lets a record become true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
-from coordinator.core.changing import replace
+import msgspec
+from msgspec import field
+from msgspec.structs import astuple, replace
+
 from coordinator.core.records import (
     AnyRecord,
     Begun,
@@ -38,8 +41,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True)
-class TwoPhase:
+class TwoPhase(msgspec.Struct, frozen=True, eq=False):
     """An atomic transaction.
 
     The first group of fields is what the log says. The second is what this
@@ -61,16 +63,23 @@ class TwoPhase:
     resolved: bool = False
     """Whether a person has said how it ended: nobody is waited for any more."""
 
-    votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote], compare=False)
-    results: Mapping[str, Json] = field(default_factory=dict[str, Json], compare=False)
-    settled: frozenset[str] = field(default=frozenset(), compare=False)
-    asked: Mapping[str, tuple[int, int]] = field(
-        default_factory=dict[str, tuple[int, int]], compare=False
-    )
+    votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote])
+    results: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    settled: frozenset[str] = field(default=frozenset())
+    asked: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """For each branch: when to ask again, and how often it was asked in this phase."""
-    tell_at_us: int = field(default=0, compare=False)
+    tell_at_us: int = field(default=0)
     """When to tell the outcome, again, if nobody acknowledges it."""
-    told: bool = field(default=False, compare=False)
+    told: bool = field(default=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what the log says: what an owner has heard, the next one lacks."""
+        if not isinstance(other, TwoPhase):
+            return NotImplemented
+        return astuple(self)[:_LOGGED] == astuple(other)[:_LOGGED]
+
+    def __hash__(self) -> int:
+        return hash(self.gid)
 
     @classmethod
     def born(cls, gid: str, definition: Atomic, begun: Begun, at_us: int) -> TwoPhase:
@@ -154,3 +163,6 @@ class TwoPhase:
                 return tuple(b for b in self.decided.awaited if b not in ended)
             case Phase.PARKED | Phase.ENDED:
                 return ()
+
+
+_LOGGED: Final = TwoPhase.__struct_fields__.index("votes")

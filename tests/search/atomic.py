@@ -7,9 +7,10 @@ are exchanged.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import replace
 from operator import le, lt
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from coordinator.core.records import Decided, Decision, Ended, Hazard, Parked, Withdrawn, decode
 from coordinator.core.records import encode as encode_record

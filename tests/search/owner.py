@@ -8,7 +8,6 @@ number, and each answer of a machine to it is asked for once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import structs
@@ -164,7 +163,7 @@ class Core:
         if place not in self._moves:
             state: Any = self._views[view]
             if late:
-                state = replace(state, began_us=LONG_AGO)
+                state = structs.replace(state, began_us=LONG_AGO)
             self._moves[place] = self._unless_idle(view, machine.react(state, event, NOW))
         return self._moves[place]
 

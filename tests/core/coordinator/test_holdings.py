@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from coordinator.core import machine
-from coordinator.core.changing import replace
 from coordinator.core.two_phase_state import TwoPhase
 from coordinator.holdings import Holdings, Live, Shard
 from tests.core.coordinator.builders import START_US, Story, atomic
