@@ -94,6 +94,12 @@ class RetryPart(Part):
     first: Duration = SECOND_US
     factor: Annotated[float, Field(ge=1, le=100)] = 2.0
     max: Duration = 60 * SECOND_US
+    jitter: Annotated[
+        Literal["full", "none"], Field(description="a random part of each pause, or all of it")
+    ] = "full"
+    budget: Annotated[Duration | None, Field(description="for all attempts; none begins later")] = (
+        None
+    )
 
 
 class UndoPart(Part):
@@ -202,11 +208,9 @@ LATER: Final = frozenset(
         "approve",
         "at_most",
         "atomic",
-        "budget",
         "each",
         "every",
         "index",
-        "jitter",
         "lock",
         "migrate_from",
         "on_undo_failure",

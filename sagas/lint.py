@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sagas import graph
-from sagas.document import NoUndoPart, SagaDocument, StepPart
+from sagas.document import NoUndoPart, SagaDocument, StepPart, UndoPart
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
-from sagas.source import Source
+from sagas.source import Path, Source
 
 Needs = Mapping[str, list[str]]
 
@@ -36,6 +36,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_pivot(source, document, needs),
         *_undo(source, document, needs),
         *_deadline(source, document, needs),
+        *_budgets(source, document),
     ]
 
 
@@ -164,3 +165,22 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
             "raise the deadline, or lower the timeouts",
             path=("deadline",),
         )
+
+
+def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    """Refuse a limit for all attempts that one attempt alone may exceed."""
+    parts: list[tuple[Path, StepPart | UndoPart]] = []
+    for name, step in document.steps.items():
+        parts.append((("steps", name), step))
+        if isinstance(step.undo, UndoPart):
+            parts.append((("steps", name, "undo"), step.undo))
+    for path, part in parts:
+        budget = part.retry.budget
+        if budget is not None and budget < part.timeout:
+            yield source.problem(
+                "budget-short",
+                f"the budget of {budget / 1e6:g} s for all attempts is shorter"
+                f" than the timeout of one, {part.timeout / 1e6:g} s",
+                "raise the budget, or lower `timeout`",
+                path=(*path, "retry", "budget"),
+            )

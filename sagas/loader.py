@@ -357,4 +357,11 @@ def _hole(expression: str | None) -> str | None:
 
 
 def _retry(part: RetryPart) -> Retry:
-    return Retry(attempts=part.attempts, first_us=part.first, factor=part.factor, max_us=part.max)
+    return Retry(
+        attempts=part.attempts,
+        first_us=part.first,
+        factor=part.factor,
+        max_us=part.max,
+        jitter=part.jitter == "full",
+        budget_us=part.budget,
+    )

@@ -87,17 +87,27 @@ class OnDeadline(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often, and how far apart: min(max, first x factor^(n-1)), with full jitter."""
+    """How often, how far apart, and for how long at most.
+
+    A pause is min(max, first x factor^(n-1)); with jitter, a random part of it.
+    """
 
     attempts: int
     first_us: int
     factor: float
     max_us: int
+    jitter: bool = True
+    budget_us: int | None = None
+    """From when it was first to be asked; no attempt begins later."""
 
-    def pause_us(self, attempt: int, jitter: float) -> int:
-        """Tell how long to wait after this failed attempt (from 1), jitter in [0, 1)."""
+    def pause_us(self, attempt: int, chance: float) -> int:
+        """Tell how long to wait after this failed attempt (from 1), chance in [0, 1)."""
         ceiling = min(float(self.max_us), self.first_us * self.factor ** min(attempt - 1, 64))
-        return int(ceiling * jitter)
+        return int(ceiling * chance if self.jitter else ceiling)
+
+    def allows(self, first_at_us: int, next_at_us: int) -> bool:
+        """Tell whether the budget reaches as far as another attempt."""
+        return self.budget_us is None or next_at_us - first_at_us <= self.budget_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

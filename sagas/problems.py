@@ -31,6 +31,7 @@ Code: TypeAlias = Literal[
     "not-done-yet",
     "unknown-step",
     # how it could end
+    "budget-short",
     "deadline-short",
     "no-way-back",
     "pivot-concurrent",

@@ -206,6 +206,9 @@ def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
     asked = asked_of(step, state)
     undoing = "to undo " if state.phase is StepPhase.UNDOING else ""
     attempt = f"attempt {state.attempt} of {asked.retry.attempts}"
+    if asked.retry.budget_us is not None:
+        first_us = max(state.first_us, saga.clock_us)
+        attempt += f", none after {clock(first_us + asked.retry.budget_us)}"
     last = (
         f"; last time: {state.reason}" if state.reason and saga.phase is SagaPhase.RUNNING else ""
     )

@@ -105,10 +105,11 @@ def _attempt_failed(
     assert undo is not None, f"{event.step} has no undo and is not being undone"
     record = UndoFailed(step=event.step, attempt=event.attempt, why=why, reason=reason)
     tried = event.attempt - saga.steps[event.step].spent
-    if tried >= undo.retry.attempts:
+    chance = fraction(saga.gid, event.step, "undo", event.attempt)
+    retry_at_us = now_us + undo.retry.pause_us(tried, chance)
+    in_time = saga.may_try_again(event.step, undo.retry, retry_at_us)
+    if tried >= undo.retry.attempts or not in_time:
         return _stick(Transition(saga), record, now_us)
-    jitter = fraction(saga.gid, event.step, "undo", event.attempt)
-    retry_at_us = now_us + undo.retry.pause_us(tried, jitter)
     return Transition(saga).remember(replace(record, retry_at_us=retry_at_us), now_us)
 
 

@@ -45,6 +45,7 @@ from wire.messages import Outcome as OutcomeMessage
 Move: TypeAlias = Transition[SagaState]
 
 RESEND_TOLD_US: Final = 30_000_000
+_NO_TIME: Final = "no time is left for another attempt"
 
 
 # ── answers to a step ────────────────────────────────────────────────────────
@@ -84,13 +85,16 @@ def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
     if step.pivot and saga.deadline_us <= now_us:
         late = f"{step.name} is the pivot, and busy past the saga's deadline"
         return Transition(saga).remember(Parked(reason=late), now_us)
-    jitter = fraction(saga.gid, event.step, state.deferrals)
-    pause = step.retry.pause_us(state.deferrals + 1, (1 + jitter) / 2)
+    chance = fraction(saga.gid, event.step, state.deferrals)
+    pause = step.retry.pause_us(state.deferrals + 1, (1 + chance) / 2)
+    reason = event.reason or "busy"
+    if not saga.may_try_again(step.name, step.retry, now_us + pause):
+        failed = AttemptFailed(
+            step=step.name, attempt=event.attempt, why=Unanswered.FAILED, reason=reason
+        )
+        return _given_up(Transition(saga), failed, _NO_TIME, now_us)
     record = StepDeferred(
-        step=event.step,
-        attempt=event.attempt,
-        reason=event.reason or "busy",
-        retry_at_us=now_us + pause,
+        step=event.step, attempt=event.attempt, reason=reason, retry_at_us=now_us + pause
     )
     return Transition(saga).remember(record, now_us)
 
@@ -124,15 +128,25 @@ def _attempt_failed(
     failed = AttemptFailed(step=step.name, attempt=event.attempt, why=why, reason=reason)
     tried = event.attempt - saga.steps[step.name].spent
     unknown = step.on_unknown if why is Unanswered.SILENT else OnUnknown.RETRY
-    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:
+    over = _NO_TIME
+    if unknown is not OnUnknown.RETRY:
+        over = "it is not to be asked again"
+    elif tried >= step.retry.attempts:
+        over = f"no attempt is left of {step.retry.attempts}"
+    else:
         pause = step.retry.pause_us(tried, fraction(saga.gid, step.name, event.attempt))
-        retried = replace(failed, retry_at_us=now_us + pause)
-        return Transition(saga).remember(retried, now_us)
-    move = Transition(saga).remember(failed, now_us)
-    tries = f"no attempt is left of {step.retry.attempts}"
-    over = tries if unknown is OnUnknown.RETRY else "it is not to be asked again"
-    told = f"{step.name}: {reason}, and {over}"
-    if unknown is OnUnknown.PARK:
+        if saga.may_try_again(step.name, step.retry, now_us + pause):
+            retried = replace(failed, retry_at_us=now_us + pause)
+            return Transition(saga).remember(retried, now_us)
+    return _given_up(Transition(saga), failed, over, now_us)
+
+
+def _given_up(move: Move, failed: AttemptFailed, over: str, now_us: int) -> Move:
+    """Stop asking, and go where that leads."""
+    step = move.state.definition.steps[failed.step]
+    move = move.remember(failed, now_us)
+    told = f"{step.name}: {failed.reason}, and {over}"
+    if failed.why is Unanswered.SILENT and step.on_unknown is OnUnknown.PARK:
         return move.remember(Parked(reason=told), now_us)
     if step.pivot:
         # It has no undo, and nobody knows whether it was done: never guess.

@@ -30,7 +30,7 @@ from coordinator.core.records import (
     StepUndone,
     UndoFailed,
 )
-from sagas.model import Saga, Step
+from sagas.model import Retry, Saga, Step
 from wire.messages import Action, Json
 
 
@@ -67,16 +67,23 @@ OVER: Final = (StepPhase.DONE, StepPhase.SKIPPED)
 class StepState(msgspec.Struct, frozen=True):
     """One step: the attempt it is at, since when, and what it returned.
 
-    ``spent`` are the attempts from before a person ordered to try again.
+    ``first_us`` is when it, or its undo, was first to be asked; ``spent`` are
+    the attempts from before a person ordered to try again.
     """
 
     phase: StepPhase = StepPhase.WAITING
     attempt: int = 0
     since_us: int = 0
+    first_us: int = 0
     deferrals: int = 0
     spent: int = 0
     data: Json = None
     reason: str = ""
+
+    @classmethod
+    def ready(cls, at_us: int) -> StepState:
+        """Return a step that is to be asked from then on."""
+        return cls(StepPhase.RUNNING, attempt=1, since_us=at_us, first_us=at_us)
 
 
 class Asked(NamedTuple):
@@ -101,7 +108,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     before: SagaState | None = None
     """What it was when it was parked."""
     clock_us: int = 0
-    """From when its deadline counts: the end of its rest, or a person's order to go on."""
+    """From when limits of time count: the end of its rest, or a person's order to go on."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
     """For each step, what this owner last sent."""
@@ -123,7 +130,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """Return the state that the first record makes: what needs nothing may start, rested."""
         starts_us = at_us + definition.start.delay_us
         steps = {
-            name: StepState() if step.needs else StepState(StepPhase.RUNNING, 1, starts_us)
+            name: StepState() if step.needs else StepState.ready(starts_us)
             for name, step in definition.steps.items()
         }
         return cls(gid, definition, begun, at_us, Phase.RUNNING, steps, clock_us=starts_us)
@@ -137,6 +144,10 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """From here the saga can only go forward."""
         pivot = self.definition.pivot
         return pivot is not None and self.steps[pivot.name].phase in OVER
+
+    def may_try_again(self, step: str, retry: Retry, next_at_us: int) -> bool:
+        """Tell whether the time for all attempts reaches as far as another one."""
+        return retry.allows(max(self.steps[step].first_us, self.clock_us), next_at_us)
 
     def in_phase(self, *phases: StepPhase) -> Iterator[tuple[Step, StepState]]:
         """Yield the steps that stand there, in the definition's order."""
@@ -205,7 +216,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         for name in self.definition.dependents[step]:
             needs = self.definition.steps[name].needs
             if all(steps[need].phase in OVER for need in needs):
-                steps[name] = StepState(StepPhase.RUNNING, 1, at_us)
+                steps[name] = StepState.ready(at_us)
         return replace(self, steps=steps)
 
     def _attempt_failed(self, record: AttemptFailed | UndoFailed) -> SagaState:
@@ -239,7 +250,13 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         for step, state in self.in_phase(StepPhase.TO_UNDO):
             if step.name not in pending:
                 steps[step.name] = replace(
-                    state, phase=StepPhase.UNDOING, attempt=1, spent=0, since_us=at_us, deferrals=0
+                    state,
+                    phase=StepPhase.UNDOING,
+                    attempt=1,
+                    spent=0,
+                    since_us=at_us,
+                    first_us=at_us,
+                    deferrals=0,
                 )
         return replace(self, steps=steps)
 

@@ -33,14 +33,28 @@ CORES: Final = (
     Mutant(
         "asks again what is not to be asked again",
         SAGA,
-        "    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:\n",
-        "    if tried < step.retry.attempts:\n",
+        "    if unknown is not OnUnknown.RETRY:\n",
+        "    if False:\n",
         "a person was to look first",
+    ),
+    Mutant(
+        "counts the time for all attempts from when it began",
+        SAGA_STATE,
+        "retry.allows(max(self.steps[step].first_us, self.clock_us), next_at_us)",
+        "retry.allows(self.clock_us, next_at_us)",
+        "an undo that comes late has no second attempt",
+    ),
+    Mutant(
+        "asks a busy participant past the time for all attempts",
+        SAGA,
+        "    if not saga.may_try_again(step.name, step.retry, now_us + pause):\n",
+        "    if False:\n",
+        "nothing but the deadline would end it",
     ),
     Mutant(
         "goes back where a person was to look",
         SAGA,
-        "    if unknown is OnUnknown.PARK:\n",
+        "    if failed.why is Unanswered.SILENT and step.on_unknown is OnUnknown.PARK:\n",
         "    if False:\n",
         "what nobody knows is undone unseen",
     ),
@@ -54,8 +68,8 @@ CORES: Final = (
     Mutant(
         "asks a saga's first step before it has rested",
         SAGA_STATE,
-        "StepState(StepPhase.RUNNING, 1, starts_us)",
-        "StepState(StepPhase.RUNNING, 1, at_us)",
+        "StepState() if step.needs else StepState.ready(starts_us)",
+        "StepState() if step.needs else StepState.ready(at_us)",
         "what was to happen later happens at once",
     ),
     Mutant(
@@ -325,8 +339,8 @@ CORES: Final = (
     Mutant(
         "asks for more attempts than allowed",
         SAGA,
-        "    if tried < step.retry.attempts and unknown is OnUnknown.RETRY:\n",
-        "    if tried <= step.retry.attempts and unknown is OnUnknown.RETRY:\n",
+        "    elif tried >= step.retry.attempts:\n",
+        "    elif tried > step.retry.attempts:\n",
         "retries are bounded",
     ),
     Mutant(

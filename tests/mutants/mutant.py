@@ -48,5 +48,6 @@ def plant(mutant: Mutant, into: Path) -> None:
     for name in TREE:
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(ROOT / name, into / name, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", into)
+    for name in ("pyproject.toml", "README.md"):  # tests read the definitions in it
+        shutil.copy(ROOT / name, into)
     (into / mutant.file).write_text(mutated(mutant))

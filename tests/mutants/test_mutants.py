@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.mutants.command import MUTANTS, judge
-from tests.mutants.mutant import Mutant, Rotten, mutated
+from tests.mutants.mutant import Mutant, Rotten, mutated, plant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -22,6 +26,17 @@ def test_names_are_unique() -> None:
 def test_a_mutant_whose_text_is_gone_is_an_error() -> None:
     with pytest.raises(Rotten, match="0 times"):
         mutated(MUTANTS[0]._replace(old="no such text"))
+
+
+def test_the_killers_run_where_a_mutant_is_planted(tmp_path: Path) -> None:
+    """What cannot be collected there would count every mutant as found."""
+    plant(MUTANTS[0], tmp_path)
+    asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/core"]
+    there = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(
+        asked, cwd=tmp_path, env=there, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout[-2000:]
 
 
 def test_a_mutant_is_found() -> None:

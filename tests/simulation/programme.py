@@ -172,7 +172,7 @@ def _step(
         call=Call(where, "undo"),
         data=None,
         timeout_us=int(chance.choice((0.4, 1)) * SECOND),
-        retry=_retry(chance.choice((4, 12))),
+        retry=_retry(chance.choice((4, 12)), chance),
     )
     return Step(
         name=name,
@@ -182,7 +182,7 @@ def _step(
         data=_data(0),
         key=None,
         timeout_us=int(chance.choice((0.3, 1)) * SECOND),
-        retry=_retry(chance.choice((2, 8))),
+        retry=_retry(chance.choice((2, 8)), chance),
         on_unknown=_on_unknown(chance, back=can_undo),
         undo=undo if can_undo and chance.random() < 0.9 else None,
         pivot=pivot,
@@ -221,8 +221,15 @@ def _common(name: str, version: int, chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _retry(attempts: int) -> Retry:
-    return Retry(attempts=attempts, first_us=SECOND // 10, factor=2, max_us=SECOND)
+def _retry(attempts: int, chance: random.Random) -> Retry:
+    return Retry(
+        attempts=attempts,
+        first_us=SECOND // 10,
+        factor=2,
+        max_us=SECOND,
+        jitter=chance.random() < 0.8,
+        budget_us=3 * SECOND if chance.random() < 0.1 else None,
+    )
 
 
 def _accept(value: Any) -> None:

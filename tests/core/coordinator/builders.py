@@ -98,9 +98,21 @@ def accept_any(value: Json) -> None:
 NO_START = Start(topic=None, when=None, key=None)
 
 
-def retry(attempts: int = 3, *, first_s: float = 1, max_s: float = 60) -> Retry:
+def retry(
+    attempts: int = 3,
+    *,
+    first_s: float = 1,
+    max_s: float = 60,
+    jitter: bool = True,
+    budget_s: float | None = None,
+) -> Retry:
     return Retry(
-        attempts=attempts, first_us=int(first_s * SECOND), factor=2, max_us=int(max_s * SECOND)
+        attempts=attempts,
+        first_us=int(first_s * SECOND),
+        factor=2,
+        max_us=int(max_s * SECOND),
+        jitter=jitter,
+        budget_us=None if budget_s is None else int(budget_s * SECOND),
     )
 
 
