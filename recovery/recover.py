@@ -150,7 +150,7 @@ class Recovery:
         [[newest_ms]] = await ask(log.pool, NEWEST, within_s=None)
         return Said(
             await told_ever(self.reader, topics, bootstrap),
-            await sent_since(self.reader, bootstrap, called, newest_ms - CLOCKS_MS),
+            await sent_since(self.reader, bootstrap, called, max(0, newest_ms - CLOCKS_MS)),
         )
 
     async def _known(self, log: PostgresLog, names: Sequence[str]) -> set[str]:

@@ -124,11 +124,12 @@ class Said(NamedTuple):
 
 
 def sent(records: Iterable[Received]) -> dict[str, Sent]:
-    """Find out what was sent, by gid, which is the key of commands."""
+    """Find out what was sent, by gid, which is the subject of commands; their keys may differ."""
     found: dict[str, Sent] = {}
     for record in records:
-        if record.key is not None:
-            gid = record.key.decode(errors="replace")
+        subject = dict(record.headers).get("ce_subject")
+        if subject is not None:
+            gid = subject.decode(errors="replace")
             kind = KINDS.get(type_of(record.headers), Sent.ANYTHING)
             found[gid] = found.get(gid, Sent.NOTHING) | kind
     return found
