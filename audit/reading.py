@@ -271,6 +271,11 @@ class Source:
             {(row.gid, row.branch): row for row in markers},
         )
 
+    @property
+    def places(self) -> Collection[tuple[str, ...]]:
+        """The databases, each by the participants that it serves."""
+        return self._databases.keys()
+
     async def use(self, place: tuple[str, ...], what: Callable[[Any], Awaitable[_T]]) -> _T:
         """Do something in one database. Raises Trouble if it is away."""
         try:

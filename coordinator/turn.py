@@ -382,7 +382,7 @@ class Turn:
             trace = identity.child(root, message.gid, message)
         topics = self._setting.topics
         return seal(
-            Envelope(message, trace, send.deadline_us),
+            Envelope(message, trace, send.deadline_us, self._setting.facts.generation),
             topic=topics.outcomes
             if send.participant is None
             else topics.commands(send.participant),

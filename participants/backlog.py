@@ -31,6 +31,7 @@ class Job:
     traceparent: str | None = None
     tag: Any = None
     sources: list[tuple[Place, int]] = field(default_factory=list[tuple[Place, int]])
+    generation: int | None = None
     prepares: bool = False
     """Whether it runs on a lane for prepares."""
 
@@ -66,6 +67,7 @@ class Backlog:
         same = self._jobs.get(job.key)
         if same is not None:
             same.sources += job.sources
+            same.generation = max(same.generation or 0, job.generation or 0) or None
             return same
         urgent = held or not isinstance(job.message, Prepare)
         if not urgent and len(self._prepares) >= self._waiting_limit:

@@ -75,6 +75,8 @@ class Item:
     asked: Asked
     call: Call
     tag: Any = None
+    generation: int | None = None
+    """Of the log that asks; see generations.py."""
 
     @property
     def key(self) -> Key:
@@ -109,20 +111,34 @@ class _Spoiled(Exception):
 
 async def run_batch(
     connections: Connections, items: Sequence[Item], handlers: Handlers
-) -> list[Reply]:
+) -> list[Reply | None]:
     """Do what is asked, durably, and return the answers in the same order.
+
+    None is for what an old generation asks: it is not done, and not answered.
 
     Raises:
         DatabaseAway: what was done is found out by asking again.
 
     """
     async with connections.one() as connection:
-        for guarded in (False, True) if len(items) > 1 else (False,):
-            try:
-                return await _transact(connection, items, handlers, guarded=guarded)
-            except (_Spoiled, asyncpg.PostgresError) as error:
-                await _roll_back(connection, error)
-        return [await _alone(connection, item, handlers) for item in items]
+        admits = connections.generations.admits
+        admitted = [await admits(connection, i.call.gid, i.generation) for i in items]
+        obeyed = [item for item, is_so in zip(items, admitted, strict=True) if is_so]
+        replies = await _obey(connection, obeyed, handlers) if obeyed else []
+    for item, reply in zip(obeyed, replies, strict=True):
+        if reply.result is Result.DONE:
+            connections.witness.saw_step(*item.key)
+    rest = iter(replies)
+    return [next(rest) if is_so else None for is_so in admitted]
+
+
+async def _obey(connection: Connection, items: Sequence[Item], handlers: Handlers) -> list[Reply]:
+    for guarded in (False, True) if len(items) > 1 else (False,):
+        try:
+            return await _transact(connection, items, handlers, guarded=guarded)
+        except (_Spoiled, asyncpg.PostgresError) as error:
+            await _roll_back(connection, error)
+    return [await _alone(connection, item, handlers) for item in items]
 
 
 async def _alone(connection: Connection, item: Item, handlers: Handlers) -> Reply:

@@ -18,6 +18,9 @@ import asyncpg
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from participants.generations import Generations
+from participants.witness import Witness
+
 logger = structlog.get_logger(__name__)
 
 Connection: TypeAlias = Any
@@ -74,6 +77,8 @@ class Connections:
     ) -> None:
         self.dsn, self.name, self.limit = dsn, name, limit
         self.limits = limits or Limits()
+        self.generations = Generations()
+        self.witness = Witness(name)
         self._role = role
         self._idle: list[Connection] = []
         self._free = asyncio.Semaphore(limit)
@@ -170,6 +175,8 @@ class Connections:
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
         )
+        await self.generations.learn(connection)
+        await self.witness.look(connection)
 
     def _put(self, connection: Connection) -> None:
         if connection.is_closed():

@@ -29,7 +29,7 @@ from participants.connections import (
     sqlstate,
 )
 from wire import failpoints, gids
-from wire.messages import Json, Vote
+from wire.messages import End, Json, Vote
 
 logger = structlog.get_logger(__name__)
 
@@ -104,8 +104,10 @@ class Branches:
         self.connections = connections
         self.held: dict[str, Json] = {}
 
-    async def prepare(self, call: Call, work: Work, *, alone: bool, late: bool) -> Answer:
-        """Answer Prepare.
+    async def prepare(
+        self, call: Call, work: Work, *, alone: bool, late: bool, generation: int | None = None
+    ) -> Answer | None:
+        """Answer Prepare; None if it is of an old generation, and not to be answered.
 
         Raises:
             DatabaseAway: it was lost; ask again, and it will be found out.
@@ -115,10 +117,14 @@ class Branches:
         name = gids.prepared_name(call.gid, call.name)
         expected = Seen.PREPARED if name in self.held else Seen.FRESH
         async with self.connections.one() as connection:
+            if not await self.connections.generations.admits(connection, call.gid, generation):
+                return None
             database = OneBranch(connection, call.gid, call.name, call, work)
             asked = Asked.PREPARE_LATE if late else one_phase
             answer = await _pursue(asked, expected, database)
         assert answer is not None, "a question is always answered"
+        if answer.answer is Vote.COMMITTED:
+            self.connections.witness.saw_branch(call.gid, call.name)
         if answer.answer is not Vote.COMMIT:
             self.held.pop(name, None)
             return answer
@@ -126,8 +132,10 @@ class Branches:
             self.held[name] = answer.data
         return answer._replace(data=self.held.setdefault(name, None))
 
-    async def settle(self, gid: str, branch: str, asked: Asked) -> Answer | None:
-        """Answer Commit or Rollback; None if it is contended, and is to be asked again.
+    async def settle(
+        self, gid: str, branch: str, asked: Asked, *, generation: int | None = None
+    ) -> Answer | None:
+        """Answer Commit or Rollback; None if it is contended, or of an old generation.
 
         Raises:
             DatabaseAway: it was lost; ask again, and it will be found out.
@@ -135,9 +143,13 @@ class Branches:
         """
         name = gids.prepared_name(gid, branch)
         async with self.connections.one() as connection:
+            if not await self.connections.generations.admits(connection, gid, generation):
+                return None
             answer = await _pursue(asked, Seen.PREPARED, OneBranch(connection, gid, branch))
         if answer is not None:
             self.held.pop(name, None)
+            if answer.answer is not End.HAZARD:
+                self.connections.witness.saw_branch(gid, branch)
         return answer
 
     async def survey(self) -> list[InDoubt]:

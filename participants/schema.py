@@ -1,4 +1,4 @@
-"""The two tables that a participant's database needs, and how they get there."""
+"""The three tables that a participant's database needs, and how they get there."""
 
 from __future__ import annotations
 
@@ -33,13 +33,25 @@ CREATE TABLE IF NOT EXISTS twofold.branch (
     at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (gid, branch)
 );
+
+-- The highest generation of each shard's log that has spoken here. Coordinators
+-- of lower ones are not obeyed.
+CREATE TABLE IF NOT EXISTS twofold.generation (
+    cluster    text        NOT NULL,
+    shard      int         NOT NULL,
+    generation int         NOT NULL,
+    at         timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (cluster, shard)
+);
 """
 
 _LOCK_KEY: Final = 0x74776F7061727469  # "twoparti"
 _PRESENT: Final = """
     SELECT to_regclass('twofold.barrier') IS NOT NULL
        AND to_regclass('twofold.branch') IS NOT NULL
+       AND to_regclass('twofold.generation') IS NOT NULL
 """
+_NEW: Final = "SELECT to_regclass('twofold.barrier') IS NULL"
 
 
 def schema_sql() -> str:
@@ -50,6 +62,11 @@ def schema_sql() -> str:
 async def is_present(connection: Connection) -> bool:
     """Tell whether the tables are there."""
     return bool(await connection.fetchval(_PRESENT))
+
+
+async def is_new(connection: Connection) -> bool:
+    """Tell whether there is nothing of Twofold yet."""
+    return bool(await connection.fetchval(_NEW))
 
 
 async def migrate(connection: Connection, extra_sql: str = "") -> None:

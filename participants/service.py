@@ -69,6 +69,7 @@ class Source:
     offset: int
     traceparent: str | None = None
     processing: telemetry.Processing | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class Service:
             traceparent=source.traceparent,
             tag=source.processing,
             sources=[(source.place, source.offset)],
+            generation=source.generation,
         )
         queued = self._backlog.add(job, held=job.name in self.branches.held)
         if queued is None:
@@ -212,7 +214,14 @@ class Service:
             )
         )
 
-    def _tell_step(self, message: Execute | Compensate, source: Source, reply: step.Reply) -> None:
+    def _tell_step(
+        self, message: Execute | Compensate, source: Source, reply: step.Reply | None
+    ) -> None:
+        sources = [(source.place, source.offset)]
+        if reply is None:
+            _end(source.processing, "silent", "")
+            self._tell(Told(None, source.traceparent, sources))
+            return
         _end(source.processing, reply.result, reply.reason)
         said: Reply
         if isinstance(message, Execute):
@@ -233,7 +242,7 @@ class Service:
                 undone=reply.undone,
                 reason=reply.reason,
             )
-        self._tell(Told(said, source.traceparent, [(source.place, source.offset)]))
+        self._tell(Told(said, source.traceparent, sources))
 
     # ── branches ─────────────────────────────────────────────────────────────
 
@@ -269,12 +278,19 @@ class Service:
                 call = Call(message.gid, message.branch, message.command, message.data)
                 with telemetry.active(job.tag):
                     return await self.branches.prepare(
-                        call, self.participant.work, alone=message.one_phase, late=job.late
+                        call,
+                        self.participant.work,
+                        alone=message.one_phase,
+                        late=job.late,
+                        generation=job.generation,
                     )
             case Commit():
-                return await self.branches.settle(message.gid, message.branch, Asked.COMMIT)
+                asked = Asked.COMMIT
             case Rollback():
-                return await self.branches.settle(message.gid, message.branch, Asked.ROLLBACK)
+                asked = Asked.ROLLBACK
+        return await self.branches.settle(
+            message.gid, message.branch, asked, generation=job.generation
+        )
 
     def _tell_branch(self, job: Job, answer: Answer | None) -> None:
         gid, branch = job.message.gid, job.message.branch
@@ -289,7 +305,7 @@ class Service:
                 if end is not End.COMMITTED and end is not End.ROLLED_BACK:
                     logger.error("branch_hazard", gid=gid, branch=branch, reason=reason)
             case _:
-                logger.warning("branch_contended", gid=gid, branch=branch)
+                logger.warning("branch_unanswered", gid=gid, branch=branch)
         result = "silent" if answer is None else str(answer.answer)
         _end(job.tag, result, answer.reason if answer else "")
         self._tell(Told(said, job.traceparent, job.sources))
@@ -308,7 +324,7 @@ class Service:
 def _item(message: Execute | Compensate, source: Source) -> Item:
     asked = step.Asked.EXECUTE if isinstance(message, Execute) else step.Asked.COMPENSATE
     call = Call(message.gid, message.step, message.command, message.data, message.attempt)
-    return Item(asked, call, source.processing)
+    return Item(asked, call, source.processing, source.generation)
 
 
 def _pauses() -> Any:

@@ -130,7 +130,7 @@ class Bound:
         branch in doubt may hold locks that they would wait for, and it is
         this worker that must end it.
         """
-        if not await self._on_a_connection(schema.is_present):
+        if await self._on_a_connection(schema.is_new):
             await self.migrate()
 
     async def _on_a_connection(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -331,7 +331,8 @@ class _Session:
             self._bury(record, str(error))
             return
         processing = telemetry.begin(record, command, envelope.traceparent, group=self._heart.group)
-        source = Source(place, record.offset, envelope.traceparent, processing)
+        generation = envelope.generation
+        source = Source(place, record.offset, envelope.traceparent, processing, generation)
         service = self._services[record.topic]
         match command:
             case Execute() | Compensate():

@@ -2,13 +2,15 @@
 
     quiet      no coordinator runs
     claim      all shards of the store, so that nobody begins meanwhile
+    seal       participants' databases, against whoever still acts on the lost log
     read       starts, commands and outcomes from Kafka, and then participants' databases
     rebuild    what they prove of each transaction
     persist    that, page by page, under our epochs
     raise      the generation: later starts have other names, and marks count anew
 
 A recovery that is broken off is begun anew: what it has persisted is then part
-of the log. Until the generation is raised, coordinators leave the shards alone.
+of the log. Until the generation is raised, coordinators leave the shards alone, and
+participants do not obey them.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from coordinator.log.store import Batch, ClusterFacts, Position
 from coordinator.marks import Marks
 from coordinator.service import load_files
 from recovery.page import Page, Rebuilt
+from recovery.sealing import seal
 from recovery.starts import Asked, Naming, Said, asked_since, by_shard, sent_since, told_ever
 from wire.kafka import ShardReader
 from wire.topics import Topics
@@ -129,8 +132,10 @@ class Recovery:
         newest = max([facts.generation, *last])
         names = Naming(facts.name, range(facts.generation, newest + 1), self.definitions)
         asked = await asked_since(self.reader, topics, positions, names)
-        # What was sent after this is read is not: nobody is left to send. What was sent
-        # before, and is done by now, is seen in the databases, which are read last.
+        if self.reason is not None:
+            await seal(self.source, facts.name, [p.shard for p in positions], newest + 1)
+        # What is sent after this is read is not obeyed. What was sent before, and is done
+        # by now, is seen in the databases, which are read last.
         said = await self._said(log, topics)
         ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
         # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.

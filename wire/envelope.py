@@ -5,6 +5,7 @@ The body is the message as JSON; everything about the message is a header:
     ce_specversion, ce_type, ce_source, ce_id      required by CloudEvents
     ce_subject                                     the gid, the start key, or the instance
     ce_expirytime                                  when an answer is no longer waited for
+    ce_generation                                  which life of the log speaks
     traceparent                                    W3C trace context
     content-type                                   application/json
 
@@ -17,6 +18,7 @@ reads must pass it to the dead-letter topic and go on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -93,6 +95,8 @@ class Envelope(msgspec.Struct, frozen=True):
     message: AnyMessage
     traceparent: str | None = None
     deadline_us: int | None = None
+    generation: int | None = None
+    """Which life of its log a coordinator speaks for; None if it does not say."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -165,6 +169,8 @@ def seal(
         headers.append(("ce_expirytime", _to_rfc3339(envelope.deadline_us)))
     if envelope.traceparent is not None:
         headers.append(("traceparent", envelope.traceparent.encode()))
+    if envelope.generation is not None:
+        headers.append(("ce_generation", str(envelope.generation).encode()))
     return Record(topic, key.encode(), _ENCODE(message), headers, partition)
 
 
@@ -197,6 +203,7 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
         message,
         traceparent.decode("ascii", "replace") if traceparent else None,
         _from_rfc3339(found.get("ce_expirytime")),
+        _to_generation(found.get("ce_generation")),
     )
 
 
@@ -230,6 +237,14 @@ def _from_rfc3339(text: bytes | None) -> int | None:
         raise Unreadable(f"ce_expirytime has no time zone: {text!r}")
     whole = at.replace(microsecond=0)
     return int(whole.timestamp()) * 1_000_000 + at.microsecond
+
+
+def _to_generation(text: bytes | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(rb"[1-9][0-9]{0,5}", text):
+        raise Unreadable(f"ce_generation is no generation: {text[:20]!r}")
+    return int(text)
 
 
 def bury(

@@ -23,23 +23,33 @@ class LocalStandby(LocalPostgres):
         self._primary = primary
 
     @classmethod
-    def follow(cls, directory: Path, primary: LocalPostgres) -> Self:
-        """Copy the primary, follow it, and let no commit return that is not here as well."""
+    def follow(cls, directory: Path, primary: LocalPostgres, *, synchronous: bool = True) -> Self:
+        """Copy the primary and follow it; synchronously, no commit returns that is not here too."""
         standby = cls(directory, primary)
         try:
             standby.launch(lambda _: None)
         except BaseException:
             standby.stop()
             raise
-        for statement in SYNCHRONOUS:
+        for statement in SYNCHRONOUS if synchronous else ():
             ask(primary.dsn("postgres"), statement)
         return standby
+
+    def fall_behind(self) -> None:
+        """Hear no more of the primary from now on."""
+        for statement in ("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"):
+            ask(self.dsn("postgres"), statement)
 
     def promote(self) -> None:
         """Take the primary's place."""
         [[promoted]] = ask(self.dsn("postgres"), "SELECT pg_promote()")
         if not promoted:
             raise StackError("the standby was not promoted in time", "see its log", log=self.log)
+
+    def take_address(self) -> None:
+        """Listen where the primary has listened, which is dead."""
+        self.port = self._primary.port
+        self.restart()
 
     def _initialise(self) -> None:
         options = ["-D", str(self.data), "-h", LOOPBACK, "-p", str(self._primary.port)]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from tests.chaos.services import ACCOUNTS
-from wire.envelope import Record, unseal
+from wire.envelope import Envelope, Record, unseal
 from wire.kafka import KafkaUnavailable, Place, Producer, ShardReader, partition_counts
 from wire.messages import Outcome
 from wire.topics import Topics
@@ -59,6 +59,7 @@ class Ear:
     outcomes: dict[tuple[str, str], list[str]] = field(
         default_factory=dict[tuple[str, str], list[str]]
     )
+    _generation: int = 1
     _next: dict[Place, int] = field(default_factory=dict[Place, int])
 
     async def run(self) -> None:
@@ -82,11 +83,16 @@ class Ear:
         while True:
             for record in await reader.poll(wait_ms=100, limit=500):
                 self._next[record.topic, record.partition] = record.offset + 1
-                self._hear(unseal(record.headers, record.value).message)
+                self._hear(unseal(record.headers, record.value))
 
-    def _hear(self, message: Any) -> None:
-        """Keep each different word; the same one may come twice."""
-        if isinstance(message, Outcome):
+    def _hear(self, envelope: Envelope) -> None:
+        """Keep each different word; the same one may come twice.
+
+        What a log says that is no more is void.
+        """
+        message, generation = envelope.message, envelope.generation or 1
+        if isinstance(message, Outcome) and generation >= self._generation:
+            self._generation = generation
             words = self.outcomes.setdefault((message.definition, message.key), [])
             if message.outcome not in words:
                 words.append(message.outcome)

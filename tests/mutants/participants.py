@@ -11,6 +11,7 @@ STEP: Final = "participants/step.py"
 BARRIER: Final = "participants/barrier.py"
 POSTGRES: Final = "participants/postgres.py"
 WATERMARK: Final = "participants/watermark.py"
+GENERATIONS: Final = "participants/generations.py"
 
 PARTICIPANTS: Final = (
     # ── branches ─────────────────────────────────────────────────────────────
@@ -158,5 +159,20 @@ PARTICIPANTS: Final = (
         "            offset = min(self._open.get(place, ()), default=following)\n",
         "            offset = following\n",
         "a command is read, its process dies, and nobody reads it again",
+    ),
+    # ── generations ──────────────────────────────────────────────────────────
+    Mutant(
+        "obeys a log that is no more",
+        GENERATIONS,
+        "        if generation < known:",
+        "        if generation < FIRST:",
+        "a coordinator of the lost log wakes up, and commits what a recovery has aborted",
+    ),
+    Mutant(
+        "does not ask what its database remembers",
+        GENERATIONS,
+        "            self._note((cluster, shard), generation)",
+        "            del cluster, shard, generation",
+        "a process that has heard nothing since the recovery obeys the lost log",
     ),
 )

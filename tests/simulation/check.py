@@ -87,6 +87,8 @@ class Check(logs.Watching, databases.Watching):
         self.outcomes: dict[str, set[str]] = defaultdict(set)
         self.buried: set[bytes] = set()
         self.tenures_ended: Counter[str] = Counter()
+        self.generation = 1
+        """Of the log. What lower ones say is void, if anybody hears it at all."""
         self._offsets: dict[int, tuple[int, int]] = {}
 
     def insist(self, holds: object, invariant: str, text: str) -> None:
@@ -231,7 +233,10 @@ class Check(logs.Watching, databases.Watching):
                 record.value == UNREADABLE, "nothing else is buried", str(record.headers[-2:])
             )
             return
-        message = unseal(record.headers, record.value).message
+        envelope = unseal(record.headers, record.value)
+        if envelope.generation is not None and envelope.generation < self.generation:
+            return
+        message = envelope.message
         match message:
             case Outcome(outcome="REFUSED"):
                 return

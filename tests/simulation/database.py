@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from participants import barrier, postgres
+from participants import barrier, generations, postgres, witness
 from participants.connections import Connections, DatabaseAway
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.process import Process
@@ -92,6 +92,7 @@ class Database:
         self.rows: dict[Key, Any] = {}
         self.ledger: list[Effect] = []
         self.prepared: dict[str, Transaction] = {}
+        self.generations: dict[tuple[str, int], int] = {}
         self.connections: list[SimConnection] = []
         self._loop = asyncio.get_running_loop()
         self._holders: dict[Key, Transaction] = {}
@@ -101,6 +102,12 @@ class Database:
         """Lose all connections, and what was not prepared with them."""
         for connection in tuple(self.connections):
             connection.lose()
+
+    def raise_generation(self, cluster: str, shard: int, generation: int) -> str:
+        """Remember the generation of a shard's log, if it is higher."""
+        known = self.generations.get((cluster, shard), 0)
+        self.generations[cluster, shard] = max(known, generation)
+        return "INSERT 0 1"
 
     async def hold(self, key: Key, by: Transaction, wait_ms: int) -> None:
         """Take a row, or wait for whoever has it."""
@@ -164,6 +171,7 @@ class SimConnection:
             EFFECT: self._effect,
             barrier.UPDATE: self._update,
             barrier.DELETE: self._delete,
+            generations.RAISE: self._database.raise_generation,
             postgres.KEEP_REPLY: self._keep_reply,
         }
         database.connections.append(self)
@@ -203,8 +211,9 @@ class SimConnection:
             if args[0] in self._database.prepared:
                 row = {"database": self._database.name, "ours": True}
         else:
-            assert sql is postgres.MARKER, sql
-            found: Marker | None = self._database.rows.get(("branch", *args))
+            assert sql in (postgres.MARKER, witness.BRANCH, witness.STEP), sql
+            table = "barrier" if sql is witness.STEP else "branch"
+            found: Marker | Step | None = self._database.rows.get((table, *args))
             row = None if found is None else found._asdict()
         await self._return()
         return row
@@ -214,6 +223,8 @@ class SimConnection:
         await self._travel()
         if sql is postgres.IN_DOUBT:
             rows = self._in_doubt()
+        elif sql is generations.READ:
+            rows = [(*shard, n) for shard, n in self._database.generations.items()]
         elif sql is barrier.INSERT:
             rows = await self._insert(*args)
         else:
@@ -464,4 +475,10 @@ class SimConnections(Connections):
         await self._process.step()
         if not self._process.alive:
             raise DatabaseAway("the process is gone")
-        return SimConnection(self._database, self._process, self._faults)
+        connection = SimConnection(self._database, self._process, self._faults)
+        try:
+            await self.generations.learn(connection)
+            await self.witness.look(connection)
+        except asyncpg.ConnectionDoesNotExistError as error:
+            raise DatabaseAway("the connection was lost") from error
+        return connection

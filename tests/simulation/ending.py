@@ -44,6 +44,8 @@ def what_is_open(check: Check, log: SimLog, starts: Iterable[Starting]) -> str:
 def memory(check: Check, log: SimLog, engine: Engine) -> None:
     """Compare what an owner has in mind with what the log says, where both are at rest."""
     holdings = engine._holdings  # pyright: ignore[reportPrivateUsage]  # a look, no touch
+    if engine._setting.facts.generation < check.generation:  # pyright: ignore[reportPrivateUsage]
+        return  # of a log that is lost
     for live in holdings.live.values():
         facts, shard = check.facts.get(live.gid), holdings.shards[live.shard]
         if facts is None or facts.entries != live.next_seq:

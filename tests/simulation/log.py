@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from coordinator.core.records import Decision, Entry
+from coordinator.core.records import Decided, Decision, Entry
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import (
     Batch,
@@ -171,7 +171,11 @@ class LogClient(DecisionLog):
         return await self._ask(self._server.facts)
 
     async def persist(self, batch: Batch) -> frozenset[int]:
-        return await self._ask(lambda: self._server.persist(batch))
+        counted = await self._ask(lambda: self._server.persist(batch))
+        if self._process.drowsy and any(isinstance(e.record, Decided) for _, e in batch.entries):
+            self._process.sleep()
+            await self._process.step()
+        return counted
 
     async def census(self, replica: str, lease_us: int) -> Census:
         return await self._ask(lambda: self._server.census(replica, lease_us))

@@ -21,7 +21,7 @@ class Nemesis:
     def strike(self) -> None:
         """Do one tick's worth of harm."""
         for coordinator in tuple(self._world.coordinators):
-            if coordinator.process.alive:
+            if coordinator.process.alive and not coordinator.process.asleep:
                 self._harm(coordinator)
         for name in self._world.workers:
             self._harm_participant(name)

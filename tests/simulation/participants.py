@@ -179,7 +179,7 @@ class Worker:
         place = (record.topic, record.partition)
         self._watermark.begin(place, record.offset)
         envelope = unseal(record.headers, record.value)
-        source = Source(place, record.offset, envelope.traceparent)
+        source = Source(place, record.offset, envelope.traceparent, generation=envelope.generation)
         match envelope.message:
             case Execute() | Compensate() as command:
                 service.take_step(command, source)

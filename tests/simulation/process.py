@@ -23,8 +23,11 @@ class Process:
     def __init__(self, name: str, *, faults: Faults, trace: Trace, crash_at_io: Fault) -> None:
         self.name = name
         self.alive = True
+        self.drowsy = False
+        """Whether it falls asleep once it has decided something, before anybody is told."""
         self.failed: BaseException | None = None
         self.on_death: list[Callable[[], None]] = []
+        self.asleep = False
         self._faults, self._trace, self._crash_at_io = faults, trace, crash_at_io
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = None
@@ -52,15 +55,29 @@ class Process:
             self._loop.call_soon(self._task.cancel)
         self.resume()
 
+    @property
+    def paused(self) -> bool:
+        return self._resumed is not None
+
     def pause(self) -> None:
         """Stop, as by SIGSTOP. Its clock and its leases go on."""
         if self._resumed is None and self.alive:
             self._resumed = self._loop.create_future()
             self._trace.note(self.name, "is paused")
 
+    def sleep(self) -> None:
+        """Be paused until woken, whoever else lets go on what was paused."""
+        self.asleep = True
+        self.pause()
+
+    def wake(self) -> None:
+        """End a sleep."""
+        self.asleep = False
+        self.resume()
+
     def resume(self) -> None:
         """Go on as if nothing had happened."""
-        if self._resumed is not None:
+        if self._resumed is not None and not (self.asleep and self.alive):
             self._resumed.set_result(None)
             self._resumed = None
             self._trace.note(self.name, "goes on")

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 UNDER_WAY_S: Final = 7.0
 """What was sent before, or was said by the dead, has arrived by then."""
+PAUSED: Final = 0.6
+"""How many coordinators of the lost log are not dead, and wake up afterwards."""
+DROWSY_S: Final = 2.5
+TICK_S: Final = 0.02
 LEASE_US: Final = 3_600_000_000
 
 
@@ -47,14 +51,33 @@ class Restoring:
         backup = self._world.log.copied()
         await asyncio.sleep(faults.between(Fault.LOG_RESTORED, 0.1, 4.0))
         self.under_way = True
-        for coordinator in self._world.coordinators:
-            coordinator.process.kill()
+        await self._end_coordinators()
         await asyncio.sleep(UNDER_WAY_S)
         self._world.log.restored(copy.deepcopy(backup))
         self._world.check.restored(self._world.log)
         self._world.trace.note("log", "is restored")
         await self._recover()
         self.under_way = False
+        for coordinator in self._world.coordinators:
+            wakes_s = faults.between(Fault.LOG_RESTORED, 0.0, 1.5)
+            self._world.loop.call_later(wakes_s, coordinator.process.wake)
+
+    async def _end_coordinators(self) -> None:
+        """Kill them, or let them sleep with a decision that they have told nobody, if they can."""
+        processes = [coordinator.process for coordinator in self._world.coordinators]
+        between = self._world.faults.between
+        drowsy = [p for p in processes if between(Fault.LOG_RESTORED, 0.0, 1.0) < PAUSED]
+        for process in drowsy:
+            process.drowsy = True
+        give_up_at = self._world.loop.time() + DROWSY_S
+        while not all(p.paused for p in drowsy) and self._world.loop.time() < give_up_at:
+            await asyncio.sleep(TICK_S)
+        for process in processes:
+            if process in drowsy:
+                process.drowsy = False
+                process.sleep()
+            else:
+                process.kill()
 
     async def _recover(self) -> None:
         world, server = self._world, self._world.log
@@ -64,6 +87,10 @@ class Restoring:
             definitions.add(definition)
         claimed = await server.claim("recovery", range(world.shards), LEASE_US)
         names = Naming(facts.name, [facts.generation], definitions)
+        for database in world.databases.values():
+            for shard in range(world.shards):
+                database.raise_generation(facts.name, shard, facts.generation + 1)
+            database.crash()
         topics, logs = world.topics, world.broker.logs
         asked: dict[str, Asked] = {}
         for position in claimed:
@@ -76,6 +103,7 @@ class Restoring:
         page = Page(sorted({*server.rows, *asked}), self._facts(facts), asked, said)
         await server.persist(page.batch({p.shard: p for p in moved}))
         server.raise_generation()
+        world.check.generation = facts.generation + 1
         await server.leave("recovery")
 
     def _told(self) -> dict[str, Outcome]:

@@ -170,9 +170,11 @@ class World:
         if received.topic == self.topics.dead_letters:
             self.check.buried.add(dict(received.headers)["twofold-origin"])
         elif received.topic == self.topics.outcomes:
-            outcome = unseal(received.headers, received.value).message
+            envelope = unseal(received.headers, received.value)
+            outcome, generation = envelope.message, envelope.generation
             assert isinstance(outcome, Outcome)
-            self.check.outcomes[outcome.key].add(outcome.outcome)
+            if generation is not None and generation >= self.check.generation:
+                self.check.outcomes[outcome.key].add(outcome.outcome)
         elif received.topic == self.topics.requests:
             with suppress(Unreadable):
                 begin = unseal(received.headers, received.value).message

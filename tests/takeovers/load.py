@@ -12,12 +12,12 @@ import json
 import random
 import time
 from collections.abc import Collection, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from coordinator.triggers import seal_start
 from tests.chaos.load import Ear, Load, Start
 from tests.chaos.services import ACCOUNTS
-from wire.envelope import Record
+from wire.envelope import Envelope, Record
 from wire.gids import shard_of_start
 from wire.messages import Begin, Outcome
 from wire.topics import Topics
@@ -55,8 +55,9 @@ class Listener(Ear):
         self.lives: dict[tuple[str, str], Life] = {}
         self.open: set[tuple[str, str]] = set()
 
-    def _hear(self, message: Any) -> None:
-        super()._hear(message)
+    def _hear(self, envelope: Envelope) -> None:
+        super()._hear(envelope)
+        message = envelope.message
         if isinstance(message, Outcome) and (message.definition, message.key) in self.open:
             place = (message.definition, message.key)
             self.open.remove(place)

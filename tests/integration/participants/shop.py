@@ -89,7 +89,9 @@ class Runner:
         self._shop, self.connections = shop, connections
 
     async def __call__(self, *items: Item) -> list[Reply]:
-        return await run_batch(self.connections, items, self._shop.participant)
+        replies = await run_batch(self.connections, items, self._shop.participant)
+        assert None not in replies
+        return [reply for reply in replies if reply is not None]
 
 
 async def rows(database: Database) -> dict[str, str]:

@@ -32,4 +32,6 @@ async def never(_db: Connection, _call: Call) -> Outcome:
 async def prepare(
     branches: Branches, gid: str, work: Any = write, *, alone: bool = False, late: bool = False
 ) -> Answer:
-    return await branches.prepare(call_of(gid), work, alone=alone, late=late)
+    answer = await branches.prepare(call_of(gid), work, alone=alone, late=late)
+    assert answer is not None
+    return answer

@@ -333,7 +333,8 @@ async def test_a_branch_of_another_role_is_out_of_reach(
     await prepare(branches, gid)
     await database.execute(
         "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;"
-        "GRANT USAGE ON SCHEMA twofold TO stranger; GRANT ALL ON twofold.branch TO stranger"
+        "GRANT USAGE ON SCHEMA twofold TO stranger;"
+        " GRANT ALL ON ALL TABLES IN SCHEMA twofold TO stranger"
     )
     connections = database.another(role="stranger")
 

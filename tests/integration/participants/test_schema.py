@@ -66,6 +66,7 @@ async def test_with_all_slots_taken_a_branch_is_busy(tight: LocalPostgres) -> No
         answer = await branches.prepare(
             Call(gid, "b", "write", None), write, alone=False, late=False
         )
+        assert answer is not None
         assert isinstance(answer.answer, Vote)
         return answer.answer
 
