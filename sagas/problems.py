@@ -59,17 +59,19 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """Write it as compilers do: place, sentence, the line, and a caret with the hint."""
-        number = str(self.line)
-        margin = " " * (len(number) + 2)
-        caret = " " * (self.column - 1) + "^" + (f" {self.hint}" if self.hint else "")
-        return (
-            f"{self.file}:{self.line}:{self.column}: error[{self.code}]: {self.message}\n"
-            f" {number} | {self.excerpt}\n{margin}| {caret}"
-        )
+        what = f"{self.file}:{self.line}:{self.column}: error[{self.code}]: {self.message}"
+        return f"{what}\n{pointed(self.line, self.column, self.excerpt, self.hint)}"
 
     def as_json(self) -> dict[str, str | int]:
         """Return it as an object for other tools."""
         return self._asdict()
+
+
+def pointed(line: int, column: int, excerpt: str, hint: str = "") -> str:
+    """Show a line, and point at a place in it."""
+    margin = " " * (len(str(line)) + 2)
+    caret = " " * (column - 1) + "^" + (f" {hint}" if hint else "")
+    return f" {line} | {excerpt}\n{margin}| {caret}"
 
 
 class DefinitionInvalid(Exception):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sagas.document import DOCUMENTS, LATER, NOT_YET, AtomicDocument, SagaDocument
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
 from sagas.source import Path, Source
+
+M = TypeVar("M", bound=BaseModel)
 
 _PATTERNS: Final = {
     "call": "write `participant.command`, in lower case: `stock.reserve`",
@@ -27,9 +29,13 @@ def shape(source: Source) -> SagaDocument | AtomicDocument:
         said = "a definition is either a saga or atomic" if kinds else "what is it?"
         hint = "begin with `saga: name` or `atomic: name`"
         raise DefinitionInvalid([source.problem("kind", said, hint)])
-    model = DOCUMENTS[kinds[0]]
+    return fitted(source, DOCUMENTS[kinds[0]])
+
+
+def fitted(source: Source, model: type[M]) -> M:
+    """Read a source as this model, or raise DefinitionInvalid with everything that does not fit."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(source.value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         problems = [_problem(source, model, dict(one)) for one in found]

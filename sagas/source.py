@@ -67,12 +67,15 @@ class Source:
         self, code: Code, message: str, hint: str = "", *, path: Path = (), key: bool = False
     ) -> Problem:
         """Make a problem at a value, or at its key; where it is missing, at what would hold it."""
+        return self._at(code, message, hint, *self.place(path, key=key))
+
+    def place(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Return line and column of a value or of its key, or of what would hold it."""
         places = self._keys if key else self._values
         while path and path not in places:
             path = path[:-1]
             places = self._keys if path in self._keys else self._values
-        line, column = places.get(path, (1, 1))
-        return self._at(code, message, hint, line, column)
+        return places.get(path, (1, 1))
 
     def _at(self, code: Code, message: str, hint: str, line: int, column: int) -> Problem:
         excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else ""

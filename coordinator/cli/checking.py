@@ -14,11 +14,11 @@ from sagas.problems import Problem
 
 def check(paths: Sequence[Path], output: Output) -> bool:
     """Report on each file; tell whether all are right."""
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in files_in(path)]
     seen: dict[tuple[str, int], tuple[Path, str]] = {}
     report: list[dict[str, Any]] = []
     for file in files:
-        found = _look_at(file)
+        found = look_at(file)
         problems = found if isinstance(found, list) else _twice(found, file, seen)
         definition = None if isinstance(found, list) else found
         report.append(_as_json(file, definition, problems))
@@ -33,7 +33,7 @@ def check(paths: Sequence[Path], output: Output) -> bool:
 
 def definition_in(file: Path, output: Output = Output.TEXT) -> AnyDefinition | None:
     """Read one definition; if it is wrong, say what is wrong with it, as `check` does."""
-    found = _look_at(file)
+    found = look_at(file)
     if not isinstance(found, list):
         return found
     if output is Output.JSON:
@@ -43,11 +43,13 @@ def definition_in(file: Path, output: Output = Output.TEXT) -> AnyDefinition | N
     return None
 
 
-def _files(path: Path) -> list[Path]:
+def files_in(path: Path) -> list[Path]:
+    """Return a file, or those of a folder."""
     return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
 
 
-def _look_at(file: Path) -> AnyDefinition | list[Problem]:
+def look_at(file: Path) -> AnyDefinition | list[Problem]:
+    """Read one definition, or return what is wrong with it."""
     try:
         return load(file.read_text(encoding="utf-8"), str(file))
     except DefinitionInvalid as error:

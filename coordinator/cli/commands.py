@@ -77,6 +77,26 @@ def simulate(
     _answer(ok=simulating.simulate(file, given, results, output))
 
 
+def test(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Scenario files, or folders of them.", metavar="FILES…", exists=True),
+    ],
+    output: OutputOption = Output.TEXT,  # noqa: PT028  # a command, and no test
+) -> None:
+    """Play scenarios of definitions, and compare what comes of them with what is expected.
+
+    A scenario file names its definition, and says for each scenario what the
+    participants answer and how it is to end. The coordinator's own rules
+    decide, and time is virtual. Exit code 1 if anything is otherwise.
+
+    Example: twofold test definitions/scenarios/
+    """
+    from coordinator.cli import testing
+
+    _answer(ok=testing.test(files, output))
+
+
 def graph(
     file: Annotated[
         Path, typer.Argument(help="A definition file.", exists=True, dir_okay=False, readable=True)
@@ -281,6 +301,7 @@ def config(config: ConfigFile = None, output: OutputOption = Output.TEXT) -> Non
 ALL: Final[tuple[Callable[..., None], ...]] = (
     check,
     simulate,
+    test,
     graph,
     schema,
     migrate,

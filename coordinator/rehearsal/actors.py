@@ -66,10 +66,12 @@ Script = Mapping[tuple[str, Part], tuple[Answer, ...]]
 
 
 class Asked(NamedTuple):
-    """A command that has left the coordinator, and when."""
+    """A command that has left the coordinator, when and to whom, and what became of it."""
 
     at_us: int
+    participant: str
     command: Command
+    answer: Answer
 
 
 def target(command: Command) -> tuple[str, Part]:
@@ -111,12 +113,14 @@ class Actors:
     asked: list[Asked] = field(default_factory=list[Asked])
     _counts: dict[tuple[str, Part], int] = field(default_factory=dict[tuple[str, Part], int])
 
-    def answer(self, command: Command, now_us: int) -> tuple[Answer, Reply | None]:
+    def answer(
+        self, participant: str, command: Command, now_us: int
+    ) -> tuple[Answer, Reply | None]:
         """Do what is asked, as far as the script lets it; no reply is silence."""
-        self.asked.append(Asked(now_us, command))
         answers = self.script.get(target(command), (DONE,))
         count = self._counts[target(command)] = self._counts.get(target(command), 0) + 1
         answer = answers[min(count, len(answers)) - 1]
+        self.asked.append(Asked(now_us, participant, command, answer))
         doing = answer._replace(act=Act.DONE) if answer.act is Act.LATE else answer
         match command:
             case Execute():

@@ -15,7 +15,16 @@ from coordinator.core.records import Begun, Entry
 from coordinator.core.transition import Transition
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
 from sagas.model import AnyDefinition
-from wire.messages import Command, Compensated, Executed, Json, Reply, Settled, Voted
+from wire.messages import (
+    Command,
+    Compensated,
+    Executed,
+    Json,
+    Outcome,
+    Reply,
+    Settled,
+    Voted,
+)
 
 GID: Final = "tf1.rehearsal.1.0.00000000000070008000000000000001"
 MOST_TURNS: Final = 100_000
@@ -40,7 +49,9 @@ class Play:
     crash: Crash | None = None
     now_us: int = 0
     ended_us: int = 0
-    """When it had its outcome, or was parked. What comes later takes time, and changes nothing."""
+    """When it was told how it ended, or that it is parked. What comes later changes nothing."""
+    told: Outcome | None = None
+    """What everybody is told of its end."""
     log: list[Entry] = field(default_factory=list[Entry])
     _coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -81,7 +92,10 @@ class Play:
         for send in move.sends:
             answer, reply = DONE, Published()
             if isinstance(send.message, Command):
-                answer, reply = self.actors.answer(send.message, self.now_us)
+                whom = str(send.participant)
+                answer, reply = self.actors.answer(whom, send.message, self.now_us)
+            elif isinstance(send.message, Outcome):
+                self.told = send.message
             if reply is not None:
                 late = answer.act is Act.LATE
                 since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us

@@ -1,0 +1,162 @@
+"""Scenario files: what people write of how a definition is to behave.
+
+    definition: ../place-order.yaml
+    input: {order_id: o-1, …}
+    scenarios:
+      the card is refused:
+        replies: {charge: {refused: no money}}
+        expect: {outcome: COMPENSATED, undone: [reserve]}
+
+`twofold test` plays them. Shapes are checked here; whether the names are
+those of the definition is checked against it, in `trial.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from coordinator.rehearsal.actors import Act, Answer, Part
+from sagas.document import Duration, Text
+from sagas.document import Part as Shape
+
+_WORDS: Final = {
+    "done": Act.DONE,
+    "refused": Act.REFUSED,
+    "busy": Act.BUSY,
+    "failed": Act.FAILED,
+    "silent": Act.NOTHING,
+    "lost": Act.LOST,
+    "reads": Act.READ_ONLY,
+}
+Word = Literal["done", "refused", "busy", "failed", "silent", "lost", "reads"]
+Ending = Literal[
+    "COMMITTED",
+    "ABORTED",
+    "COMPENSATED",
+    "PARKED",
+    "HEURISTIC_HAZARD",
+    "HEURISTIC_MIXED",
+    "HEURISTIC_COMMIT",
+    "HEURISTIC_ROLLBACK",
+    "IGNORED",
+    "REFUSED",
+]
+"""How a transaction ends, or that it does not begin: `when` is false, or the start is refused."""
+
+_PARTS: Final = {"undo": Part.UNDO, "end": Part.END}
+
+
+def named(target: str) -> tuple[str, Part]:
+    """Read `charge`, `undo charge` or `end debit` as a step or branch, and what is asked of it."""
+    first, _, rest = target.partition(" ")
+    return (rest.strip(), _PARTS[first]) if rest and first in _PARTS else (target, Part.DO)
+
+
+class ReplyPart(Shape):
+    """One answer: exactly one of the words, with what it says; and when it comes."""
+
+    done: Annotated[Any, Field(description="what it returns; default: what expressions name")] = (
+        None
+    )
+    refused: Annotated[Text, Field(description="the reason")] = "as scripted"
+    busy: Annotated[Text, Field(description="the reason")] = "as scripted"
+    failed: Annotated[Text, Field(description="the reason")] = "as scripted"
+    after: Annotated[Duration, Field(description="how long the answer takes")] = 20_000
+
+
+def _one_word(part: ReplyPart) -> ReplyPart:
+    said = part.model_fields_set - {"after"}
+    if len(said) != 1:
+        raise ValueError("one of `done`, `refused`, `busy`, `failed`, and `after` beside it")
+    return part
+
+
+def _kind(value: Any) -> str:
+    """Tell which of two shapes is meant, so that errors speak of that one alone."""
+    return "<more>" if isinstance(value, dict) else "<word>"
+
+
+Reply: TypeAlias = Annotated[
+    Annotated[Word, Tag("<word>")] | Annotated[ReplyPart, AfterValidator(_one_word), Tag("<more>")],
+    Discriminator(_kind),
+]
+
+
+def _listed(value: Any) -> Any:
+    """Read one answer as a list of one."""
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+Replies = Annotated[
+    dict[str, Annotated[list[Reply], Field(min_length=1), BeforeValidator(_listed)]],
+    Field(description="for `step`, `undo step`, `branch` or `end branch`: its answers, one by one"),
+]
+
+
+class CallPart(Shape):
+    """What a command is to be, beside whom it is for."""
+
+    call: Annotated[Text | None, Field(description="participant.command")] = None
+    with_: Annotated[Any, Field(alias="with", description="all that it carries")] = None
+
+
+Calls: TypeAlias = list[
+    Annotated[
+        Annotated[Text, Tag("<word>")]
+        | Annotated[dict[str, CallPart], Field(min_length=1, max_length=1), Tag("<more>")],
+        Discriminator(_kind),
+    ]
+]
+
+
+class ExpectPart(Shape):
+    """How it is to end. What is not said may be as it likes."""
+
+    outcome: Ending
+    reason: Annotated[Text | None, Field(description="a part of the reason")] = None
+    output: Annotated[Any, Field(description="all of the output")] = None
+    key: Annotated[Text | None, Field(description="its start key")] = None
+    stands: Annotated[list[str] | None, Field(description="what took effect and stays")] = None
+    undone: list[str] | None = None
+    calls: Annotated[
+        Calls | None, Field(description="all commands in order, a repeated one once")
+    ] = None
+    within: Annotated[Duration | None, Field(description="how long it may take at most")] = None
+
+
+class CrashPart(Shape):
+    """When the coordinator dies, once, and another takes over."""
+
+    before: Annotated[Text | None, Field(description="it is due and written down, not sent")] = None
+    after: Annotated[Text | None, Field(description="its first answer is dealt with")] = None
+
+
+class ScenarioPart(Shape):
+    """One run."""
+
+    input: dict[str, Any] | None = None
+    replies: Replies = Field(default_factory=dict)
+    crash: CrashPart | None = None
+    expect: ExpectPart
+
+
+class ScenarioFile(Shape):
+    """Scenarios of one definition; `input` and `replies` are for those without their own."""
+
+    definition: Annotated[Text, Field(description="its file, seen from this one")]
+    input: dict[str, Any] | None = None
+    replies: Replies = Field(default_factory=dict)
+    scenarios: Annotated[dict[Text, ScenarioPart], Field(min_length=1)]
+
+
+def answer(reply: Word | ReplyPart) -> Answer:
+    """Make an answer of what is written."""
+    if isinstance(reply, str):
+        return Answer(_WORDS[reply])
+    [word] = reply.model_fields_set - {"after"}
+    said: Any = getattr(reply, word)
+    if word == "done":
+        return Answer(Act.DONE, data=said, after_us=reply.after)
+    return Answer(_WORDS[word], reason=said, after_us=reply.after)
