@@ -60,11 +60,12 @@ PAGE: Final = 1_000
 CLUSTER: Final = """
     SELECT name, generation, store, stores,
            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-           (SELECT (extract(epoch FROM min(oldest.began_at)) * 1000000)::bigint
-              FROM (SELECT DISTINCT name FROM twofold.definition) AS n
-             CROSS JOIN LATERAL (
-                   SELECT began_at FROM twofold.transaction t WHERE t.name = n.name
-                    ORDER BY began_at LIMIT 1) AS oldest)
+           greatest(nullif(purged_us, 0),
+                    (SELECT (extract(epoch FROM min(oldest.began_at)) * 1000000)::bigint
+                       FROM (SELECT DISTINCT name FROM twofold.definition) AS n
+                      CROSS JOIN LATERAL (
+                            SELECT began_at FROM twofold.transaction t WHERE t.name = n.name
+                             ORDER BY began_at LIMIT 1) AS oldest))
       FROM twofold.cluster
 """
 
@@ -94,6 +95,8 @@ RECORDS_WITHOUT_ROW: Final = """
     SELECT DISTINCT l.gid FROM twofold.decision_log l
      WHERE l.at >= $1
        AND NOT EXISTS (SELECT FROM twofold.transaction t WHERE t.gid = l.gid)
+       -- Else its records may only wait for their part to be emptied.
+       AND twofold.born_us(l.gid) >= (SELECT purged_us FROM twofold.cluster)
 """
 
 KNOWN: Final = """
@@ -194,10 +197,12 @@ class Source:
     async def _read_store(self, place: int, wanted: Collection[str]) -> LogFacts:
         store = self._stores[place]
         async with store.transaction(isolation="repeatable_read", readonly=True):
+            # A part that is emptied meanwhile would look empty, and something was put back.
+            await store.execute("LOCK TABLE twofold.decision_log IN ACCESS SHARE MODE")
             cluster, generation, now_us, oldest_us = await self._cluster(place)
             await self.library.refresh(store)
             rows = {row[0]: Row(*row[1:]) for row in await ask(store, ROWS, list(wanted))}
-            records = await ask(store, RECORDS, list(wanted))
+            records = await ask(store, RECORDS, list(wanted), None)
             unowned = [Unowned(*row) for row in await ask(store, UNOWNED)]
         histories = {gid: list(own) for gid, own in groupby(records, lambda record: record[0])}
         transactions = {

@@ -32,6 +32,7 @@ from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
 from coordinator.marks import Marks
 from coordinator.presence import Presence, listen
+from coordinator.purging import purge
 from coordinator.readiness import Readiness
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
@@ -200,14 +201,14 @@ async def _tenure(process: _Process, store: int) -> None:
         await _check_topics(config, process.topics, facts)
         for definition in process.definitions:
             await publish(log, definition)
-        clock, bell = LogClock(), asyncio.Event()
+        clock, bell, definitions = LogClock(), asyncio.Event(), process.knowing(facts)
         await log.ring_on_release(bell)
         process.logs[store] = log
         engine = Engine(
             setting=Setting(
                 facts,
                 process.topics,
-                process.knowing(facts),
+                definitions,
                 watcher.sample,
                 process.if_starts("refuse", process.presence.absent),
             ),
@@ -231,7 +232,10 @@ async def _tenure(process: _Process, store: int) -> None:
         process.readiness.begun(_store(store), ownership.silent_s)
         said = {"cluster": facts.name, "shards": facts.kept, "store": store}
         logger.info("coordinating", replica=process.replica, **said)
-        await ownership.run(process.stop)
+        async with asyncio.TaskGroup() as group:
+            purging = group.create_task(purge(log, definitions, clock, process.stop))
+            await ownership.run(process.stop)
+            purging.cancel()
 
 
 async def _trigger(process: _Process, stores: Iterator[str]) -> None:

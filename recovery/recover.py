@@ -25,6 +25,7 @@ from coordinator.cli.errors import Trouble
 from coordinator.config import Config
 from coordinator.definitions import Definitions, participants, publish
 from coordinator.log.ask import ask
+from coordinator.log.parts import born_us
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import Batch, ClusterFacts, Position
 from coordinator.marks import Marks
@@ -159,9 +160,11 @@ class Recovery:
         )
 
     async def _known(self, log: PostgresLog, names: Sequence[str]) -> set[str]:
-        """Find the transactions that the log has."""
+        """Find the transactions that the log has, or may have had: it has purged some."""
         pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
-        return {row[0] for page in pages for row in await ask(log.pool, KNOWN, page)}
+        [[purged_us]] = await ask(log.pool, "SELECT purged_us FROM twofold.cluster")
+        purged = {name for name in names if born_us(name) < purged_us}
+        return purged | {row[0] for page in pages for row in await ask(log.pool, KNOWN, page)}
 
     async def _not_ended(self, log: PostgresLog) -> list[str]:
         return [row[0] for row in await ask(log.pool, NOT_ENDED, within_s=None)]

@@ -21,6 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from sagas.model import RETAIN_US
+
 SECOND_US: Final = 1_000_000
 _UNITS: Final = {
     "ms": 1_000,
@@ -55,6 +57,9 @@ Duration = Annotated[
         json_schema_input_type=Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")],
     ),
     Field(gt=0, description="a number and a unit: 200ms, 5s, 2m, 1h, 30d"),
+]
+Retain = Annotated[
+    Duration, Field(description="how long one that has ended is kept; the newest version says so")
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Id = Annotated[
@@ -176,6 +181,7 @@ class SagaDocument(Part):
     ] = "compensate"
     steps: Annotated[dict[Id, StepPart], Field(min_length=1, max_length=200)]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
+    retain: Retain = RETAIN_US
 
 
 class BranchPart(Part):
@@ -196,6 +202,7 @@ class AtomicDocument(Part):
     vote_timeout: Annotated[Duration, Field(description="for all votes")] = 10 * SECOND_US
     branches: Annotated[dict[Id, BranchPart], Field(min_length=1, max_length=50)]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
+    retain: Retain = RETAIN_US
 
 
 Kind = Literal["saga", "atomic"]
@@ -215,7 +222,6 @@ LATER: Final = frozenset(
         "migrate_from",
         "on_undo_failure",
         "reply_to",
-        "retain",
         "saga",
         "tcc",
         "wait",

@@ -135,6 +135,7 @@ class _Reader:
             start=self._start(document.start),
             check_input=self._input(document.input),
             output=self._output(document.output, results),
+            retain_us=document.retain,
             deadline_us=document.deadline,
             on_deadline=OnDeadline(document.on_deadline),
             steps=steps,
@@ -159,6 +160,7 @@ class _Reader:
             start=self._start(document.start),
             check_input=self._input(document.input),
             output=self._output(document.output, _named("branches", branches)),
+            retain_us=document.retain,
             vote_timeout_us=document.vote_timeout,
             branches=branches,
         )

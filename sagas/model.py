@@ -12,11 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 Json: TypeAlias = Any
 Scope: TypeAlias = Mapping[str, Json]
 """What an expression may name, by its root: input, steps, branches, txn, event."""
+
+
+RETAIN_US: Final = 30 * 86_400_000_000
+"""How long a transaction is kept that has ended, if its definition does not say."""
 
 
 class EvaluationFailed(Exception):
@@ -188,6 +192,7 @@ class Definition:
     start: Start
     check_input: InputCheck
     output: Expression | None
+    retain_us: int = RETAIN_US
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from coordinator.core.records import Decided, Decision, Entry, decode, encode
+from coordinator.core.transition import Status
+from coordinator.log.parts import born_us
 from coordinator.log.store import (
     Batch,
     Census,
@@ -49,6 +51,7 @@ class MemoryLog:
         self._starts: dict[tuple[str, str], str] = {}
         self._entries: dict[str, dict[int, tuple[int, str]]] = {}
         self._definitions: dict[str, StoredDefinition] = {}
+        self._purged_us = 0
 
     async def facts(self) -> ClusterFacts:
         return self._facts
@@ -127,7 +130,25 @@ class MemoryLog:
         }
 
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
-        return {gid: self._decision(gid) for gid in gids if gid in self._rows}
+        return {
+            gid: self._decision(gid)
+            for gid in gids
+            if gid in self._rows or born_us(gid) < self._purged_us
+        }
+
+    async def purge(self, keep: Mapping[str, int], now_us: int, limit: int) -> int:
+        gone = [
+            gid
+            for gid, row in self._rows.items()
+            if row.name in keep
+            and row.status is Status.ENDED
+            and self.entries(gid)[-1].at_us < now_us - keep[row.name]
+        ][:limit]
+        for gid in gone:
+            row = self._rows.pop(gid)
+            del self._starts[row.name, row.key], self._entries[gid]
+            self._purged_us = max(self._purged_us, born_us(gid) + 1000)
+        return len(gone)
 
     def _decision(self, gid: str) -> Decision | None:
         records = (entry.record for entry in self.entries(gid))

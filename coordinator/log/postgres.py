@@ -23,6 +23,8 @@ from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode
 from coordinator.log import views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
 from coordinator.log.migrate import pending
+from coordinator.log.parts import DAY_US, born_us, slot_of, slots_of
+from coordinator.log.purge import purge
 from coordinator.log.store import (
     Batch,
     Census,
@@ -82,11 +84,11 @@ PERSIST = """
                     status, outcome, active, wake_at, began_at)
           JOIN mine ON mine.id = v.shard
     ), appended AS (
-        INSERT INTO twofold.decision_log (gid, seq, at, kind, record)
-        SELECT v.gid, v.seq, v.at, v.kind, v.record::json
+        INSERT INTO twofold.decision_log (slot, gid, seq, at, kind, record)
+        SELECT v.slot, v.gid, v.seq, v.at, v.kind, v.record::json
           FROM unnest($16::int[], $17::text[], $18::int[], $19::timestamptz[], $20::text[],
-                      $21::text[])
-               AS v(shard, gid, seq, at, kind, record)
+                      $21::text[], $29::int[])
+               AS v(shard, gid, seq, at, kind, record, slot)
           JOIN mine ON mine.id = v.shard
     ), changed AS (
         UPDATE twofold.transaction t
@@ -162,28 +164,19 @@ LEAVE = """
 
 # "Not ended" is what the index says; whoever is active is not ended.
 ACTIVE = """
-    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
-      FROM twofold.transaction t JOIN twofold.decision_log l USING (gid)
-     WHERE t.active AND t.status <> 'ended' AND t.shard = ANY($1::int[])
-     ORDER BY l.gid, l.seq
+    SELECT gid FROM twofold.transaction
+     WHERE active AND status <> 'ended' AND shard = ANY($1::int[])
 """
 
 # Those of all shards that wake first: few, however many sleep.
 WAKING = """
-    WITH t AS MATERIALIZED (
-         SELECT gid FROM twofold.transaction
-          WHERE shard = ANY($1::int[]) AND wake_at <= $2::timestamptz
-          ORDER BY wake_at, gid LIMIT $3)
-    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
-      FROM t JOIN twofold.decision_log l USING (gid)
-     ORDER BY l.gid, l.seq
+    SELECT gid FROM twofold.transaction
+     WHERE shard = ANY($1::int[]) AND wake_at <= $2::timestamptz
+     ORDER BY wake_at, gid LIMIT $3
 """
 
 ASLEEP = """
-    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint AS at_us, l.record
-      FROM twofold.transaction t JOIN twofold.decision_log l USING (gid)
-     WHERE t.gid = ANY($1::text[]) AND t.wake_at IS NOT NULL
-     ORDER BY l.gid, l.seq
+    SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[]) AND wake_at IS NOT NULL
 """
 
 FACTS = "SELECT name, shards, generation, store, stores FROM twofold.cluster"
@@ -195,10 +188,15 @@ KNOWN_STARTS = """
       JOIN twofold.transaction t USING (name, start_key)
 """
 
+# At one moment: what is looked for may be forgotten at the next. Records may
+# stay a while longer than their transaction, and then say nothing any more.
 DECISIONS = """
-    SELECT t.gid, l.record
-      FROM unnest($1::text[]) AS v(gid) JOIN twofold.transaction t USING (gid)
-      LEFT JOIN twofold.decision_log l ON l.gid = t.gid AND l.kind = 'decided'
+    SELECT v.gid, t.gid IS NOT NULL, c.purged_us,
+           (SELECT l.record FROM twofold.decision_log l
+             WHERE l.gid = t.gid AND l.slot = ANY($2::int[]) AND l.kind = 'decided')
+      FROM unnest($1::text[]) AS v(gid)
+     CROSS JOIN twofold.cluster c
+      LEFT JOIN twofold.transaction t USING (gid)
 """
 
 PUBLISH = """
@@ -212,6 +210,7 @@ class PostgresLog:
 
     def __init__(self, pool: Any) -> None:  # asyncpg ships no types
         self._pool = pool
+        self._part_us = DAY_US
         self._listening: Any = None
         self._ring: Callable[..., None] | None = None
 
@@ -274,6 +273,8 @@ class PostgresLog:
         if missing:
             names = ", ".join(f"{step.number} ({step.name})" for step in missing)
             raise LogUnavailable(f"this database lacks {names}: run `twofold migrate`")
+        for row in await ask(self._pool, "SELECT part_us FROM twofold.cluster"):
+            self._part_us = row[0]
 
     async def ring_on_release(self, bell: asyncio.Event) -> None:
         """Set the event whenever somebody gives shards back. A lost ring costs one beat."""
@@ -296,8 +297,11 @@ class PostgresLog:
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         check(batch)
-        rows = await ask(self._pool, PERSIST, *_columns(batch), within_s=None)
+        rows = await ask(self._pool, PERSIST, *_columns(batch), self._slots(batch), within_s=None)
         return frozenset(row[0] for row in rows)
+
+    def _slots(self, batch: Batch) -> list[int]:
+        return [slot_of(entry.gid, self._part_us) for _, entry in batch.entries]
 
     async def census(self, replica: str, lease_us: int) -> Census:
         mine = await ask(self._pool, HEARTBEAT, replica, lease_us)
@@ -324,24 +328,23 @@ class PostgresLog:
         await ask(self._pool, "SELECT pg_notify($1, '')", RELEASED)
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
-        return await self._entries(ACTIVE, list(shards))
+        return await self._records_of(ACTIVE, list(shards))
 
     async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
-        return await self._entries(ASLEEP, [gid for gid in gids if storable((gid,))])
+        return await self._records_of(ASLEEP, [gid for gid in gids if storable((gid,))])
 
     async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
-        return await self._entries(WAKING, list(shards), _at(until_us), limit)
+        return await self._records_of(WAKING, list(shards), _at(until_us), limit)
 
-    async def _entries(self, sql: str, *arguments: Any) -> Sequence[Entry]:
-        rows = await ask(self._pool, sql, *arguments)
-        return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
+    async def _records_of(self, sql: str, *arguments: Any) -> Sequence[Entry]:
+        return await self.records([gid for (gid,) in await ask(self._pool, sql, *arguments)])
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Return all records of one transaction, for whoever watches."""
         return await self.records([gid])
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
-        return await views.records(self._pool, gids)
+        return await views.records(self._pool, gids, slots_of(gids, self._part_us))
 
     async def known_starts(
         self, starts: Collection[tuple[str, str]]
@@ -351,8 +354,16 @@ class PostgresLog:
         return {(name, key): KnownStart(gid, digest) for name, key, gid, digest in rows}
 
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
-        rows = await ask(self._pool, DECISIONS, [gid for gid in gids if storable((gid,))])
-        return {gid: _decision(text) for gid, text in rows}
+        asked = [gid for gid in gids if storable((gid,))]
+        rows = await ask(self._pool, DECISIONS, asked, slots_of(asked, self._part_us))
+        return {
+            gid: _decision(text)
+            for gid, there, purged_us, text in rows
+            if there or born_us(gid) < purged_us
+        }
+
+    async def purge(self, keep: Mapping[str, int], now_us: int, limit: int) -> int:
+        return await purge(self._pool, keep, now_us, limit, self._part_us)
 
     async def publish(self, definition: StoredDefinition) -> bool:
         if await ask(self._pool, PUBLISH, *definition):

@@ -210,7 +210,19 @@ class DecisionLog(Protocol):
         ...
 
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
-        """Tell what was decided, for those that exist; None where nothing is yet."""
+        """Tell what was decided, for those that exist.
+
+        None where nothing is yet, and where nobody can say, since the
+        transaction may have been purged.
+        """
+        ...
+
+    async def purge(self, keep: Mapping[str, int], now_us: int, limit: int) -> int:
+        """Forget transactions that have ended, at most so many; return how many.
+
+        ``keep`` tells for each name how many microseconds after its end one is
+        kept. What has not ended is kept, and so is what is not named.
+        """
         ...
 
     async def publish(self, definition: StoredDefinition) -> bool:

@@ -115,20 +115,29 @@ _REASONS = """
 """
 
 
+# Records may stay a while longer than their transaction, until their part is emptied.
 RECORDS: Final = """
-    SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint, record
-      FROM twofold.decision_log WHERE gid = ANY($1::text[]) ORDER BY gid, seq
+    SELECT l.gid, l.seq, (extract(epoch FROM l.at) * 1000000)::bigint, l.record
+      FROM twofold.decision_log l
+     WHERE l.gid = ANY($1::text[]) AND ($2::int[] IS NULL OR l.slot = ANY($2))
+       AND (twofold.born_us(l.gid) >= (SELECT purged_us FROM twofold.cluster)
+            OR EXISTS (SELECT FROM twofold.transaction t WHERE t.gid = l.gid))
+     ORDER BY l.gid, l.seq
 """
 
 
-async def records(source: Any, gids: Collection[str]) -> list[Entry]:
+async def records(
+    source: Any, gids: Collection[str], slots: Collection[int] | None = None
+) -> list[Entry]:
     """Return all records of these transactions, in order of gid and seq.
+
+    Where ``slots`` are known (coordinator/log/parts.py), no other is looked at.
 
     Raises:
         LogUnavailable: the log could not be asked.
 
     """
-    rows = await ask(source, RECORDS, [gid for gid in gids if storable((gid,))])
+    rows = await ask(source, RECORDS, [gid for gid in gids if storable((gid,))], slots)
     return [Entry(gid, seq, at_us, decode(text)) for gid, seq, at_us, text in rows]
 
 

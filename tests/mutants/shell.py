@@ -256,4 +256,18 @@ SHELL: Final = (
 """,
         "what was read is not what was written (NServiceBus#5557)",
     ),
+    Mutant(
+        "presumes abort of what it has forgotten",
+        MEMORY,
+        "if gid in self._rows or born_us(gid) < self._purged_us",
+        "if gid in self._rows",
+        "a commit record does not outlive its horizon: a restored participant rolls back",
+    ),
+    Mutant(
+        "forgets what has not ended",
+        MEMORY,
+        "            and row.status is Status.ENDED\n",
+        "",
+        "what is parked for a person is gone before anybody has looked",
+    ),
 )

@@ -39,6 +39,7 @@ _KEPT: Final = (
     "_starts",
     "_entries",
     "_definitions",
+    "_purged_us",
     "_facts",
 )
 GIVEN_UP_S = 0.4
@@ -210,6 +211,9 @@ class LogClient(DecisionLog):
 
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
         return await self._ask(lambda: self._server.decisions(gids))
+
+    async def purge(self, keep: Mapping[str, int], now_us: int, limit: int) -> int:
+        return await self._ask(lambda: self._server.purge(keep, now_us, limit))
 
     async def publish(self, definition: StoredDefinition) -> bool:
         return await self._ask(lambda: self._server.publish(definition))

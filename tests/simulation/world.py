@@ -14,9 +14,12 @@ import structlog
 
 from coordinator import engine as engine_module
 from coordinator.core import machine
+from coordinator.core.records import Outcome as Ending
 from coordinator.engine import Engine
 from coordinator.log.store import ClusterFacts
+from sagas.model import Atomic, Branch
 from tests.simulation import ending, programme
+from tests.simulation import log as logs
 from tests.simulation.check import Check
 from tests.simulation.coordinators import Coordinator
 from tests.simulation.database import Database
@@ -28,12 +31,12 @@ from tests.simulation.nemesis import Nemesis
 from tests.simulation.participants import Worker
 from tests.simulation.process import Process
 from tests.simulation.programme import Starting
-from tests.simulation.restoring import Restoring
+from tests.simulation.restoring import UNDER_WAY_S, Restoring
 from tests.simulation.trace import Trace
-from wire.envelope import Envelope, Unreadable, seal, unseal
-from wire.gids import shard_of_start
+from wire.envelope import Envelope, Record, Unreadable, seal, unseal
+from wire.gids import parse, shard_of_start
 from wire.kafka import Received
-from wire.messages import Begin, Outcome
+from wire.messages import Begin, Inquired, Outcome
 from wire.topics import Topics
 
 START_US: Final = 1_700_000_000_000_000
@@ -219,6 +222,8 @@ class World:
         if self.faults.plan.seed % REPLAYED_EACH == 0 and self.check.violation is None:
             await self._replay()
             self._judge()
+        elif self.faults.plan.seed % REPLAYED_EACH == 1 and self.check.violation is None:
+            await self._forget()
 
     def _judge(self) -> None:
         if self.check.violation is None:
@@ -243,6 +248,39 @@ class World:
         await self._until(self._is_refused, "another input is refused")
         after = ending.what_stands(self.check)
         self.check.insist(before == after, "what is over stays so", f"{before} {after}")
+
+    async def _forget(self) -> None:
+        """Purge what has ended, and let every branch ask once more how it is to end.
+
+        A start that is still under way would begin anew, for its key is forgotten.
+        """
+        await asyncio.sleep(UNDER_WAY_S)
+        await self._until(self._is_read, "everything is read")
+        before = ending.what_stands(self.check)
+        keep = {definition.name: 0 for definition in self.published}
+        gone = logs.at_once(self.log.purge(keep, self.now_us(), limit=1_000))
+        self.trace.note("nemesis", f"purges {gone} transactions")
+        for gid, facts in self.check.facts.items():
+            kept = facts.outcome is Ending.PARKED
+            self.check.insist((gid in self.log.rows) == kept, "what is parked is kept", gid)
+            if isinstance(facts.definition, Atomic):
+                for branch in facts.definition.branches.values():
+                    self.broker.keep(self._doubt(gid, branch))
+        await self._until(self._is_read, "everything is read")
+        after = ending.what_stands(self.check)
+        self.check.insist(before == after, "what is over stays so", f"{before} {after}")
+
+    def _doubt(self, gid: str, branch: Branch) -> Record:
+        inquired = Inquired(gid=gid, branch=branch.name, participant=branch.call.participant)
+        name = parse(gid)
+        assert name is not None
+        return seal(
+            Envelope(inquired),
+            topic=self.topics.replies,
+            source="/client",
+            key=gid,
+            partition=name.shard,
+        )
 
     async def _until(self, so: Callable[[], bool], invariant: str) -> None:
         give_up_at = self.loop.time() + HEALED_WITHIN_S

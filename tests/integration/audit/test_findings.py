@@ -20,9 +20,9 @@ PARK = """
     WITH parked AS (
         UPDATE twofold.transaction SET status = 'parked', outcome = 'PARKED', active = false
          WHERE gid = $1)
-    INSERT INTO twofold.decision_log (gid, seq, at, kind, record)
-    SELECT gid, max(seq) + 1, now(), 'parked', '{"kind": "parked", "reason": "by a test"}'
-      FROM twofold.decision_log WHERE gid = $1 GROUP BY gid
+    INSERT INTO twofold.decision_log (slot, gid, seq, at, kind, record)
+    SELECT slot, gid, max(seq) + 1, now(), 'parked', '{"kind": "parked", "reason": "by a test"}'
+      FROM twofold.decision_log WHERE gid = $1 GROUP BY slot, gid
 """
 
 Wanted = set[tuple[str, str, str, str]]
