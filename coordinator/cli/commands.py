@@ -101,17 +101,19 @@ def graph(
     file: Annotated[
         Path, typer.Argument(help="A definition file.", exists=True, dir_okay=False, readable=True)
     ],
+    *,
+    svg: Annotated[bool, typer.Option("--svg", help="As SVG, which any browser shows.")] = False,
 ) -> None:
     """Draw a definition, as a Mermaid flowchart.
 
     Whatever shows Mermaid shows it: many forges do, in a block of that name.
     Exit code 1 if the definition is wrong.
 
-    Example: twofold graph definitions/place-order.yaml > place-order.mmd
+    Example: twofold graph --svg definitions/place-order.yaml > place-order.svg
     """
     from coordinator.cli import drawing
 
-    _answer(ok=drawing.graph(file))
+    _answer(ok=drawing.graph(file, as_svg=svg))
 
 
 def schema() -> None:

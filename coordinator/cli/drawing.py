@@ -7,11 +7,13 @@ from pathlib import Path
 from coordinator.cli.checking import definition_in
 from coordinator.cli.output import say
 from sagas.drawing import mermaid
+from sagas.svg import svg
 
 
-def graph(file: Path) -> bool:
+def graph(file: Path, *, as_svg: bool) -> bool:
     """Draw a definition; tell whether it is one."""
     definition = definition_in(file)
     if definition is not None:
-        say(mermaid(definition))
+        drawn = mermaid(definition)
+        say(svg(drawn) if as_svg else drawn)
     return definition is not None

@@ -124,6 +124,9 @@ def test_a_definition_is_drawn_or_its_problems_are_told(gift: str, tmp_path: Pat
     result = run("graph", gift)
     assert result.exit_code == 0
     assert result.output.startswith("flowchart TD\n")
+    result = run("graph", "--svg", gift)
+    assert result.exit_code == 0
+    assert result.output.startswith("<svg ")
 
     file = tmp_path / "wrong.yaml"
     file.write_text("saga: 1\n")
