@@ -36,13 +36,11 @@ from wire.messages import (
     Compensated,
     Execute,
     Executed,
-    Heartbeat,
     Inquired,
-    Mark,
     Order,
     Prepare,
+    Reply,
     Result,
-    Settled,
     Vote,
     Voted,
 )
@@ -111,7 +109,7 @@ class Turn:
                 self._reply(shard, envelope.message)
         except (Unreadable, Nonsense) as error:
             self._bury(received, str(error))
-        self._touch(shard)
+        self.work.positions[shard.id] = shard.position
 
     def resume(self, live: Live) -> None:
         """Ask again for what a transaction that was just taken over still lacks."""
@@ -263,10 +261,12 @@ class Turn:
         if isinstance(message, Order):
             self._order(shard, message)
             return
-        if not isinstance(message, Voted | Settled | Executed | Compensated | Inquired):
+        if not isinstance(message, Reply):
             raise Nonsense(f"a {type(message).__name__} is no reply")
-        self._refuse_strangers(shard, message.gid)
-        live = self._recall(message.gid)
+        live = self._holdings.live.get(message.gid)
+        if live is None or live.shard != shard.id:
+            self._refuse_strangers(shard, message.gid)
+            live = self._recall(message.gid)
         if live is not None:
             self._react(live, message)
         elif isinstance(message, Inquired):
@@ -319,6 +319,8 @@ class Turn:
 
     def _apply(self, live: Live, step: Transition[Any]) -> None:
         """Note a transition's records and messages; keep, or let go of, its state."""
+        if step.dropped and live.summary.active:
+            return  # nothing has changed, and it has its timer
         self._note(live, step)
         if live.summary.active:
             self._holdings.set_timer(live)
@@ -333,16 +335,15 @@ class Turn:
     def _note(self, live: Live, step: Transition[Any]) -> None:
         before = live.state if live.next_seq else None
         live.state = step.state
-        entries = tuple(
-            Entry(live.gid, live.next_seq + i, self._now_us, record)
-            for i, record in enumerate(step.records)
-        )
+        entries: list[Entry] = []
+        for seq, record in enumerate(step.records, live.next_seq):
+            entries.append(entry := Entry(live.gid, seq, self._now_us, record))
+            self.work.entries.append((live.shard, entry))
         live.next_seq += len(entries)
-        self.work.entries.extend((live.shard, entry) for entry in entries)
         refusals = [self._send(live, send) for send in step.sends]
-        if entries or step.sends:
-            self.work.trails.append(Trail(live, before, entries))
-            self._touch(self._holdings.shards[live.shard])
+        if entries or refusals:
+            self.work.trails.append(Trail(live, before, tuple(entries)))
+            self._touch(live.shard)
         self._show(live)
         for refusal in refusals:
             if refusal is not None:
@@ -359,7 +360,7 @@ class Turn:
             self.work.begun[live.gid] = row._replace(**summary._asdict())
         else:
             self.work.changes[live.gid] = Change(live.gid, live.shard, *summary, self._now_us)
-        self._touch(self._holdings.shards[live.shard])
+        self._touch(live.shard)
 
     def _send(self, live: Live, send: Send) -> Event | None:
         """Let a message leave, or say what its receiver would have: too large."""
@@ -377,9 +378,7 @@ class Turn:
 
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
-        trace = None
-        if root and not isinstance(message, Begin | Heartbeat | Mark):
-            trace = identity.child(root, message.gid, message)
+        trace = identity.child(root, message.gid, message) if root else None
         topics = self._setting.topics
         return seal(
             Envelope(message, trace, send.deadline_us, self._setting.facts.generation),
@@ -404,8 +403,10 @@ class Turn:
             shard.replies_offset = received.offset + 1
         return True
 
-    def _touch(self, shard: Shard) -> None:
-        self.work.positions[shard.id] = shard.position
+    def _touch(self, shard: int) -> None:
+        """See that a shard is written; where something was read, `receive` says how far."""
+        if shard not in self.work.positions:
+            self.work.positions[shard] = self._holdings.shards[shard].position
 
     def _bury(self, received: Received, reason: str) -> None:
         self.work.buried.append(

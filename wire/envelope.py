@@ -21,7 +21,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -78,11 +79,25 @@ TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.heartbeat.v1": Heartbeat,
     "twofold.mark.v1": Mark,
 }
-_NAMES: Final = {cls: name for name, cls in TYPES.items()}
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    name: msgspec.json.Decoder(cls) for name, cls in TYPES.items()
+
+
+class _Type(NamedTuple):
+    """A type of message, as headers name it: its header, and the first part of an id."""
+
+    header: tuple[str, bytes]
+    word: str
+
+
+_TYPE_OF: Final = {
+    cls: _Type(("ce_type", name.encode()), name.split(".")[1]) for name, cls in TYPES.items()
+}
+_NAMED: Final = {name.encode(): cls for name, cls in TYPES.items()}
+_DECODERS: Final[dict[bytes | None, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(cls) for name, cls in _NAMED.items()
 }
 _ENCODE: Final = msgspec.json.Encoder().encode
+_CLOUD_EVENT: Final = ("ce_specversion", b"1.0")
+_JSON: Final = ("content-type", b"application/json")
 
 
 class Unreadable(Exception):
@@ -111,23 +126,23 @@ class Record(msgspec.Struct, frozen=True):
 
 def identity(message: AnyMessage) -> str:
     """Name what is said, equal for every repetition of it."""
-    match message:
-        case Begin():
-            return f"{message.definition}/{message.key}"
-        case Order():
-            return f"{message.gid}/{message.id}"
+    match message:  # the most frequent first
+        case Execute() | Compensate():
+            return f"{message.gid}/{message.step}/{message.attempt}"
+        case Executed() | Compensated():
+            return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Prepare() | Commit() | Rollback() | Inquired():
             return f"{message.gid}/{message.branch}"
         case Voted():
             return f"{message.gid}/{message.branch}/{message.vote}"
         case Settled():
             return f"{message.gid}/{message.branch}/{message.end}"
-        case Execute() | Compensate():
-            return f"{message.gid}/{message.step}/{message.attempt}"
-        case Executed() | Compensated():
-            return f"{message.gid}/{message.step}/{message.attempt}/{message.result}"
         case Outcome():
             return f"{message.gid}/{message.outcome}"
+        case Begin():
+            return f"{message.definition}/{message.key}"
+        case Order():
+            return f"{message.gid}/{message.id}"
         case Heartbeat() | Mark():
             return f"{subject(message)}/{_count(message)}"
 
@@ -156,14 +171,14 @@ def seal(
 ) -> Record:
     """Write a message as a record. ``source`` is a URI reference, e.g. /twofold/coordinator."""
     message = envelope.message
-    name = _NAMES[type(message)]
+    header, word = _TYPE_OF[type(message)]
     headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_type", name.encode()),
+        _CLOUD_EVENT,
+        header,
         ("ce_source", source.encode()),
-        ("ce_id", f"{name.split('.')[1]}/{identity(message)}".encode()),
+        ("ce_id", f"{word}/{identity(message)}".encode()),
         ("ce_subject", subject(message).encode()),
-        ("content-type", b"application/json"),
+        _JSON,
     ]
     if envelope.deadline_us is not None:
         headers.append(("ce_expirytime", _to_rfc3339(envelope.deadline_us)))
@@ -183,33 +198,33 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
 
     """
     found = dict(headers)
-    name = _name(found)
-    decoder = _DECODERS.get(name)
+    decoder = _DECODERS.get(found.get("ce_type"))
     if decoder is None:
+        name = _name(found)
         known = "it has no ce_type header" if not name else f"its ce_type {name!r} is unknown"
         raise Unreadable(f"not a message of ours: {known}")
     if body is None:
-        raise Unreadable(f"{name}: the body is null")
+        raise Unreadable(f"{_name(found)}: the body is null")
     if len(body) > MAX_BODY_BYTES:
-        raise Unreadable(f"{name}: the body has {len(body)} bytes, over {MAX_BODY_BYTES}")
+        raise Unreadable(f"{_name(found)}: the body has {len(body)} bytes, over {MAX_BODY_BYTES}")
     try:
         message = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
-        raise Unreadable(f"{name}: {error}") from error
+        raise Unreadable(f"{_name(found)}: {error}") from error
     except RecursionError as error:
-        raise Unreadable(f"{name}: the body is nested too deeply") from error
-    traceparent = found.get("traceparent")
+        raise Unreadable(f"{_name(found)}: the body is nested too deeply") from error
+    traceparent, expires = found.get("traceparent"), found.get("ce_expirytime")
     return Envelope(
         message,
         traceparent.decode("ascii", "replace") if traceparent else None,
-        _from_rfc3339(found.get("ce_expirytime")),
+        None if expires is None else _from_rfc3339(expires),
         _to_generation(found.get("ce_generation")),
     )
 
 
 def type_of(headers: Iterable[tuple[str, bytes | None]]) -> type[AnyMessage] | None:
     """Tell what message a record says that it is, without reading it."""
-    return TYPES.get(_name(dict(headers)))
+    return _NAMED.get(dict(headers).get("ce_type") or b"")
 
 
 def subject_of(headers: Iterable[tuple[str, bytes | None]]) -> str:
@@ -221,14 +236,15 @@ def _name(headers: dict[str, bytes | None]) -> str:
     return (headers.get("ce_type") or b"").decode("utf-8", "replace")
 
 
+# What is sent in one burst mostly expires at one time.
+@lru_cache(maxsize=256)
 def _to_rfc3339(at_us: int) -> bytes:
     at = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
     return at.isoformat().replace("+00:00", "Z").encode()
 
 
-def _from_rfc3339(text: bytes | None) -> int | None:
-    if text is None:
-        return None
+@lru_cache(maxsize=256)
+def _from_rfc3339(text: bytes) -> int:
     try:
         at = datetime.fromisoformat(text.decode("ascii"))
     except ValueError as error:

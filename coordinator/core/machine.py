@@ -31,6 +31,8 @@ State: TypeAlias = TwoPhase | SagaState
 SLEEP_US: Final = 60_000_000
 """Who waits for longer is not worth anybody's memory."""
 
+_OF_A_BRANCH: Final = (Voted, Settled, Inquired)
+
 
 def begin(gid: str, definition: AnyDefinition, begun: Begun, now_us: int) -> Transition[Any]:
     """Start a transaction."""
@@ -46,7 +48,7 @@ def react(state: State, event: Event, now_us: int) -> Transition[Any]:
     rule = _rules(state).get((state.phase, kind(event)))
     if rule is None:
         return Transition(state, dropped=f"{kind(event)} means nothing to a {_kind(state)}")
-    if isinstance(event, Voted | Settled | Inquired) and not _has_branch(state, event.branch):
+    if isinstance(event, _OF_A_BRANCH) and not _has_branch(state, event.branch):
         return Transition(state, dropped=f"no branch {event.branch!r}")
     if rule.act is None:
         return Transition(state, dropped=rule.reason)

@@ -32,6 +32,7 @@ from coordinator.core.records import (
 )
 from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase, StepState
 from coordinator.core.transition import (
+    OPEN,
     Send,
     Status,
     Summary,
@@ -342,7 +343,7 @@ def summary(saga: SagaState) -> Summary:
         case Phase.PARKED:
             return Summary(Status.PARKED, saga.outcome, active=not saga.told)
         case _:
-            return Summary(Status.OPEN, None, active=True)
+            return OPEN
 
 
 def scope(saga: SagaState) -> Mapping[str, Any]:

@@ -7,17 +7,18 @@ forgets a pair; docs/state-tables.md is generated from them.
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
-from wire.messages import AnyMessage
+from wire.messages import Command
+from wire.messages import Outcome as OutcomeMessage
 
 
 class Status(StrEnum):
@@ -36,7 +37,7 @@ class Send(NamedTuple):
     """
 
     participant: str | None
-    message: AnyMessage
+    message: Command | OutcomeMessage
     key: str
     deadline_us: int | None = None
 
@@ -51,6 +52,9 @@ class Summary(NamedTuple):
     outcome: Outcome | None
     active: bool
     wake_at_us: int | None = None
+
+
+OPEN: Final = Summary(Status.OPEN, None, active=True)
 
 
 class MachineState(Protocol):
@@ -138,5 +142,4 @@ def table(
 
 def fraction(*names: object) -> float:
     """Draw a number in [0, 1) that is the same for the same names: jitter without chance."""
-    digest = hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") / 2**32
+    return zlib.crc32("/".join(map(str, names)).encode()) / 2**32

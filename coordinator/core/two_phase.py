@@ -26,6 +26,7 @@ from coordinator.core.records import (
     Withdrawn,
 )
 from coordinator.core.transition import (
+    OPEN,
     Send,
     Status,
     Summary,
@@ -225,7 +226,7 @@ def begin(txn: TwoPhase, now_us: int) -> Step:
 def dispatch(step: Step, now_us: int) -> Step:
     """Add the messages that the state calls for and that are due."""
     txn = step.state
-    sends = list(step.sends)
+    sends: list[Send] = []
     asked = dict(txn.asked)
     for name in txn.waiting_for:
         due_us, times = _next_question(txn, name)
@@ -236,8 +237,10 @@ def dispatch(step: Step, now_us: int) -> Step:
     if _telling(txn) and txn.outcome is not None and tell_at_us <= now_us:
         sends.append(_outcome(txn, txn.outcome))
         tell_at_us = now_us + RESEND_TOLD_US
+    if not sends:
+        return step
     state = replace(txn, asked=asked, tell_at_us=tell_at_us)
-    return replace(step, state=state, sends=tuple(sends))
+    return replace(step, state=state, sends=(*step.sends, *sends))
 
 
 def _next_question(txn: TwoPhase, branch: str) -> tuple[int, int]:
@@ -293,7 +296,7 @@ def summary(txn: TwoPhase) -> Summary:
         case Phase.PARKED:
             return Summary(Status.PARKED, txn.outcome, active=not txn.told)
         case _:
-            return Summary(Status.OPEN, None, active=True)
+            return OPEN
 
 
 def scope(txn: TwoPhase) -> Mapping[str, Any]:
