@@ -67,7 +67,9 @@ def definition_topics(
     commands = {Topics.commands(name) for d in definitions for name in participants(d)}
     # Topics of starts are somebody else's: how long they keep events is not for us to say.
     starts = {d.start.topic for d in definitions if d.start.topic is not None}
+    replies = {d.start.reply_to for d in definitions if d.start.reply_to is not None}
     settings = {
+        **dict.fromkeys(replies, _ours(config)),
         **dict.fromkeys(commands, _kept(config, days=7)),
         **dict.fromkeys(starts, _safe(config)),
     }

@@ -224,7 +224,7 @@ class Turn:
             reason=known + reason,
         )
         record = self._seal(Send(None, message, begin.key), None)
-        self.work.outgoing.append(Outgoing(shard.id, record))
+        self._tell(Outgoing(shard.id, record), definition)
 
     # ── orders ───────────────────────────────────────────────────────────────
 
@@ -372,9 +372,18 @@ class Turn:
                 return too_large(message, size)
             told = structs.replace(message, output=None, reason=f"its output has {size} bytes")
             record = self._seal(send._replace(message=told), root)
-        tells = live.gid if isinstance(message, OutcomeMessage) else None
-        self.work.outgoing.append(Outgoing(live.shard, record, tells))
+        if isinstance(message, OutcomeMessage):
+            self._tell(Outgoing(live.shard, record, live.gid), live.state.definition)
+        else:
+            self.work.outgoing.append(Outgoing(live.shard, record))
         return None
+
+    def _tell(self, outcome: Outgoing, definition: AnyDefinition) -> None:
+        """Tell an outcome to all who want to hear it. One burst: all have it, or hear it again."""
+        if (topic := definition.start.reply_to) is not None:
+            also = structs.replace(outcome.record, topic=topic)
+            self.work.outgoing.append(Outgoing(outcome.shard, also))
+        self.work.outgoing.append(outcome)
 
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message

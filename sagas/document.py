@@ -90,6 +90,9 @@ class StartPart(Part):
     delay: Annotated[
         Duration | None, Field(description="how long it rests before anything is asked")
     ] = None
+    reply_to: Annotated[
+        Topic | None, Field(description="a topic of yours that hears the outcome as well")
+    ] = None
 
 
 class RetryPart(Part):
@@ -221,7 +224,6 @@ LATER: Final = frozenset(
         "lock",
         "migrate_from",
         "on_undo_failure",
-        "reply_to",
         "saga",
         "tcc",
         "wait",

@@ -247,11 +247,16 @@ class _Reader:
                     )
 
     def _start(self, part: StartPart) -> Start:
+        if part.reply_to is not None and part.reply_to == part.topic:
+            said = f"outcomes on `{part.topic}` would start the next transaction, without end"
+            path = ("start", "reply_to")
+            self.problems.append(self._source.problem("reply-loop", said, path=path))
         return Start(
             topic=part.topic,
             when=self._guarded(compile_condition, part.when, ("start", "when"), ("event",)),
             key=self._expression(part.key, ("start", "key"), ("event",)),
             delay_us=part.delay or 0,
+            reply_to=part.reply_to,
         )
 
     def _input(self, schema: dict[str, Any] | None) -> InputCheck:

@@ -122,6 +122,8 @@ class Start:
     when: Expression | None
     key: Expression | None
     delay_us: int = 0
+    reply_to: str | None = None
+    """A topic to which outcomes go as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

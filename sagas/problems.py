@@ -36,6 +36,7 @@ Code: TypeAlias = Literal[
     "no-way-back",
     "pivot-concurrent",
     "pivot-undo",
+    "reply-loop",
     "two-pivots",
     "undo-after-pivot",
     "undo-elsewhere",

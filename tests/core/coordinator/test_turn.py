@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from tests.core.coordinator.builders import (
 )
 from wire.envelope import Envelope, seal, unseal
 from wire.kafka import Received
-from wire.messages import Action, Begin, Commit, End, Order, Reply, Rollback, Vote
+from wire.messages import Action, Begin, Commit, End, Order, Outcome, Reply, Rollback, Vote
 from wire.topics import Topics
 
 TOPICS = Topics("test")
@@ -78,10 +79,11 @@ def turn_of(story: Story, known: Known, replies: list[Reply]) -> list[Send]:
         turn.receive(
             Received(TOPICS.replies, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
         )
-    return [
-        Send(out.record.topic, unseal(out.record.headers, out.record.value).message, GID)
-        for out in turn.work.outgoing
-    ]
+    sent: list[Send] = []
+    for out in turn.work.outgoing:
+        message: Any = unseal(out.record.headers, out.record.value).message
+        sent.append(Send(out.record.topic, message, GID))
+    return sent
 
 
 def test_a_branch_in_doubt_is_told_of_the_commit_while_the_transaction_is_open() -> None:
@@ -151,3 +153,30 @@ def test_an_order_that_comes_again_is_obeyed_once(turns: int) -> None:
         log += [entry for _, entry in turn.work.entries]
 
     assert [type(entry.record) for entry in log[before:]] == [Ordered]
+
+
+def outcomes_of(turn: Turn) -> list[tuple[str, str]]:
+    """Return what is told, and where."""
+    records = [out.record for out in turn.work.outgoing]
+    told = [(one.topic, unseal(one.headers, one.value).message) for one in records]
+    return [(topic, said.outcome) for topic, said in told if isinstance(said, Outcome)]
+
+
+def test_whoever_wants_a_reply_hears_the_outcome_too() -> None:
+    """And also that a start was refused; both topics are told in one burst, or again."""
+    quiet = atomic(branch("ledger", data=look_up("input", "missing")))
+    definition = replace(quiet, start=replace(quiet.start, reply_to="trips.told"))
+    setting = setting_of(Story.begin(definition))
+    holdings = Holdings()
+    holdings.shards[0] = Shard(0, 1, 0, 0, 0)
+    turn = Turn(setting, holdings, Known(), START_US)
+
+    for offset, number in enumerate((1, 2)):
+        begin = Begin(definition=definition.name, key="k", input={"n": number})
+        sealed = seal(Envelope(begin), topic=TOPICS.requests, source="/test", key="k", partition=0)
+        turn.receive(
+            Received(TOPICS.requests, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
+        )
+
+    both = ("trips.told", TOPICS.outcomes)
+    assert outcomes_of(turn) == [(t, "ABORTED") for t in both] + [(t, "REFUSED") for t in both]
