@@ -70,6 +70,11 @@ CallText = Annotated[
 ]
 Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
+Version = Annotated[
+    int, Field(ge=1, le=2**31 - 1, description="raise it with any change: a version has one text")
+]
+_IDS: Final[dict[str, Any]] = {"additionalProperties": False}
+"""For editors: no key but those of the pattern."""
 
 
 class Part(BaseModel):
@@ -98,9 +103,9 @@ class StartPart(Part):
 class RetryPart(Part):
     """How often, and how far apart."""
 
-    attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    attempts: Annotated[int, Field(ge=1, le=1000, description="in all")] = 5
     first: Duration = SECOND_US
-    factor: Annotated[float, Field(ge=1, le=100)] = 2.0
+    factor: Annotated[float, Field(ge=1, le=100, description="by which each pause is longer")] = 2.0
     max: Duration = 60 * SECOND_US
     jitter: Annotated[
         Literal["full", "none"], Field(description="a random part of each pause, or all of it")
@@ -113,7 +118,7 @@ class RetryPart(Part):
 class UndoPart(Part):
     """How a step is undone."""
 
-    call: CallText
+    call: Annotated[CallText, Field(description="participant.command")]
     with_: Annotated[
         dict[str, Any] | None, Field(alias="with", description="default: what the step got")
     ] = None
@@ -174,7 +179,7 @@ class SagaDocument(Part):
     """A saga: steps that commit one by one, and are undone if the whole cannot be."""
 
     saga: Annotated[Name, Field(description="its name")]
-    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    version: Version
     start: StartPart = StartPart()
     input: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the input")] = None
     deadline: Annotated[Duration, Field(description="for the whole saga")] = 3_600 * SECOND_US
@@ -182,7 +187,15 @@ class SagaDocument(Part):
         Literal["compensate", "park"],
         Field(description="before the pivot; after it, it is parked. Default: compensate"),
     ] = "compensate"
-    steps: Annotated[dict[Id, StepPart], Field(min_length=1, max_length=200)]
+    steps: Annotated[
+        dict[Id, StepPart],
+        Field(
+            min_length=1,
+            max_length=200,
+            description="each after the one before, unless it says what it needs",
+            json_schema_extra=_IDS,
+        ),
+    ]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
     retain: Retain = RETAIN_US
 
@@ -199,11 +212,19 @@ class AtomicDocument(Part):
     """An atomic transaction: branches that commit together or not at all."""
 
     atomic: Annotated[Name, Field(description="its name")]
-    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    version: Version
     start: StartPart = StartPart()
     input: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the input")] = None
     vote_timeout: Annotated[Duration, Field(description="for all votes")] = 10 * SECOND_US
-    branches: Annotated[dict[Id, BranchPart], Field(min_length=1, max_length=50)]
+    branches: Annotated[
+        dict[Id, BranchPart],
+        Field(
+            min_length=1,
+            max_length=50,
+            description="what happens in all databases or in none",
+            json_schema_extra=_IDS,
+        ),
+    ]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
     retain: Retain = RETAIN_US
 

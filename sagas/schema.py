@@ -11,7 +11,7 @@ from sagas.document import AtomicDocument, SagaDocument
 from sagas.model import InputCheck, InputRefused, Json
 from sagas.references import SchemaInvalid, refuse_unusable
 
-__all__ = ["SchemaInvalid", "input_check", "language_schema", "language_schema_text"]
+__all__ = ["SchemaInvalid", "input_check", "language_schema", "schema_text"]
 
 
 _LONGEST: Final = 300
@@ -71,6 +71,6 @@ def language_schema() -> dict[str, Any]:
     }
 
 
-def language_schema_text() -> str:
-    """Return it as the text of schema.json."""
-    return json.dumps(language_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(schema: dict[str, Any]) -> str:
+    """Write a schema as the text of a file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -116,7 +116,12 @@ def graph(
     _answer(ok=drawing.graph(file, as_svg=svg))
 
 
-def schema() -> None:
+def schema(
+    *,
+    scenarios: Annotated[
+        bool, typer.Option("--scenarios", help="Of the files that `twofold test` plays.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of definition files, for editors.
 
     Save it, and let the first line of a definition name it:
@@ -125,9 +130,10 @@ def schema() -> None:
     Example: twofold schema > twofold.schema.json
     """
     from coordinator.cli.output import say
-    from sagas.schema import language_schema_text
+    from coordinator.rehearsal.script import scenario_schema
+    from sagas.schema import language_schema, schema_text
 
-    say(language_schema_text().rstrip())
+    say(schema_text(scenario_schema() if scenarios else language_schema()).rstrip())
 
 
 def serve(config: ConfigFile = None, definitions: Definitions = None) -> None:

@@ -89,8 +89,13 @@ def _listed(value: Any) -> Any:
     return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
+Answers = Annotated[
+    list[Reply],
+    Field(min_length=1),
+    BeforeValidator(_listed, json_schema_input_type=Reply | list[Reply]),
+]
 Replies = Annotated[
-    dict[str, Annotated[list[Reply], Field(min_length=1), BeforeValidator(_listed)]],
+    dict[str, Answers],
     Field(description="for `step`, `undo step`, `branch` or `end branch`: its answers, one by one"),
 ]
 
@@ -114,12 +119,12 @@ Calls: TypeAlias = list[
 class ExpectPart(Shape):
     """How it is to end. What is not said may be as it likes."""
 
-    outcome: Ending
+    outcome: Annotated[Ending, Field(description="IGNORED: `when` is false; REFUSED: no start")]
     reason: Annotated[Text | None, Field(description="a part of the reason")] = None
     output: Annotated[Any, Field(description="all of the output")] = None
     key: Annotated[Text | None, Field(description="its start key")] = None
     stands: Annotated[list[str] | None, Field(description="what took effect and stays")] = None
-    undone: list[str] | None = None
+    undone: Annotated[list[str] | None, Field(description="what took effect and is gone")] = None
     calls: Annotated[
         Calls | None, Field(description="all commands in order, a repeated one once")
     ] = None
@@ -133,10 +138,15 @@ class CrashPart(Shape):
     after: Annotated[Text | None, Field(description="its first answer is dealt with")] = None
 
 
+Input = Annotated[
+    dict[str, Any] | None, Field(description="the event's body; default: made up by the schema")
+]
+
+
 class ScenarioPart(Shape):
     """One run."""
 
-    input: dict[str, Any] | None = None
+    input: Input = None
     replies: Replies = Field(default_factory=dict)
     crash: CrashPart | None = None
     expect: ExpectPart
@@ -146,9 +156,11 @@ class ScenarioFile(Shape):
     """Scenarios of one definition; `input` and `replies` are for those without their own."""
 
     definition: Annotated[Text, Field(description="its file, seen from this one")]
-    input: dict[str, Any] | None = None
+    input: Input = None
     replies: Replies = Field(default_factory=dict)
-    scenarios: Annotated[dict[Text, ScenarioPart], Field(min_length=1)]
+    scenarios: Annotated[
+        dict[Text, ScenarioPart], Field(min_length=1, description="by what each is to show")
+    ]
 
 
 def answer(reply: Word | ReplyPart) -> Answer:
@@ -160,3 +172,9 @@ def answer(reply: Word | ReplyPart) -> Answer:
     if word == "done":
         return Answer(Act.DONE, data=said, after_us=reply.after)
     return Answer(_WORDS[word], reason=said, after_us=reply.after)
+
+
+def scenario_schema() -> dict[str, Any]:
+    """Return the JSON Schema of scenario files, for editors."""
+    schema = ScenarioFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
