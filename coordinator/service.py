@@ -34,6 +34,7 @@ from coordinator.marks import Marks
 from coordinator.presence import Presence, listen
 from coordinator.purging import purge
 from coordinator.readiness import Readiness
+from coordinator.schedules import Schedules
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.topics import definition_topics, ensure
@@ -50,6 +51,7 @@ logger = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
+SCHEDULES: Final = "schedules"
 TRIGGERS: Final = "triggers"
 PRESENCE: Final = "presence"
 
@@ -95,6 +97,10 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
     watcher.history = process.history
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         _store(number): partial(_tenure, process, number)
+        for number in range(len(config.log.stores))
+    }
+    parts |= {
+        f"{SCHEDULES} of {_store(number)}": partial(_keep_time, process, number)
         for number in range(len(config.log.stores))
     }
     parts[TRIGGERS] = partial(_trigger, process, cycle(config.log.stores))
@@ -258,6 +264,26 @@ async def _trigger(process: _Process, stores: Iterator[str]) -> None:
         )
         process.readiness.begun(TRIGGERS)
         await triggers.run(process.stop)
+
+
+async def _keep_time(process: _Process, store: int) -> None:
+    """Start what is due by the clock of one store, once it is there."""
+    process.readiness.begun(f"{SCHEDULES} of {_store(store)}")
+    while (log := process.logs.get(store)) is None:
+        if process.stop.is_set():
+            return
+        await _sleep(FIRST_PAUSE_S, process.stop)
+    facts = await log.facts()
+    async with Producer(process.config.kafka.bootstrap) as producer:
+        schedules = Schedules(
+            facts=facts,
+            topics=process.topics,
+            log=log,
+            definitions=process.knowing(facts),
+            producer=producer,
+            absent=process.if_starts("hold", process.presence.unheard),
+        )
+        await schedules.run(process.stop)
 
 
 def _store(number: int) -> str:

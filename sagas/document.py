@@ -92,6 +92,13 @@ class StartPart(Part):
         Text | None,
         Field(description="CEL over `event`; the same key starts one. Default: its place"),
     ] = None
+    every: Annotated[
+        Text | None,
+        Field(
+            description="by the clock, in UTC: a length of time, or a cron line of five fields"
+            " (minute hour day month weekday)"
+        ),
+    ] = None
     delay: Annotated[
         Duration | None, Field(description="how long it rests before anything is asked")
     ] = None
@@ -240,7 +247,6 @@ LATER: Final = frozenset(
         "at_most",
         "atomic",
         "each",
-        "every",
         "index",
         "lock",
         "migrate_from",

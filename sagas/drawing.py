@@ -24,6 +24,9 @@ def mermaid(definition: AnyDefinition) -> str:
     first = [f"{definition.name} {definition.version}"]
     if definition.start.topic is not None:
         first.append(f"on {definition.start.topic}")
+    if definition.start.every is not None:
+        written: Mapping[str, Any] = Source(definition.source, definition.name).value
+        first.append(f"every {written['start']['every']}")
     lines = ["flowchart TD", f"start([{_label(*first)}])"]
     lines += _saga(definition) if isinstance(definition, Saga) else _atomic(definition)
     return f"\n{_INDENT}".join(lines)

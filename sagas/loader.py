@@ -38,15 +38,18 @@ from sagas.model import (
     Call,
     Expression,
     InputCheck,
+    InputRefused,
     OnDeadline,
     OnUnknown,
     Retry,
     Saga,
+    Schedule,
     Start,
     Step,
     Undo,
 )
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
+from sagas.schedule import ScheduleInvalid, event_of, schedule
 from sagas.schema import SchemaInvalid, input_check
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
@@ -132,8 +135,7 @@ class _Reader:
             version=document.version,
             hash=self._hash,
             source=self._source.text,
-            start=self._start(document.start),
-            check_input=self._input(document.input),
+            **self._begins(document),
             output=self._output(document.output, results),
             retain_us=document.retain,
             deadline_us=document.deadline,
@@ -157,8 +159,7 @@ class _Reader:
             version=document.version,
             hash=self._hash,
             source=self._source.text,
-            start=self._start(document.start),
-            check_input=self._input(document.input),
+            **self._begins(document),
             output=self._output(document.output, _named("branches", branches)),
             retain_us=document.retain,
             vote_timeout_us=document.vote_timeout,
@@ -246,12 +247,47 @@ class _Reader:
                         self._source.problem("may-be-skipped", said, hint, path=where)
                     )
 
+    def _begins(self, document: SagaDocument | AtomicDocument) -> dict[str, Any]:
+        start, check_input = self._start(document.start), self._input(document.input)
+        if start.every is not None:
+            self._starts_by_the_clock(document.start, check_input)
+        return {"start": start, "check_input": check_input}
+
+    def _starts_by_the_clock(self, part: StartPart, check_input: InputCheck) -> None:
+        """Refuse what only events have, and an input that the clock cannot give."""
+        for word in ("topic", "when", "key"):
+            if getattr(part, word) is not None:
+                said = f"it starts by the clock, which has no `{word}`"
+                hint = f"remove `every` or `{word}`: two definitions can call for the same steps"
+                path: Path = ("start", word)
+                self.problems.append(
+                    self._source.problem("two-starts", said, hint, path=path, key=True)
+                )
+        try:
+            check_input(event_of(0))
+        except InputRefused as error:
+            said = f"the clock gives `{event_of(0)}`, and that does not fit: {error}"
+            hint = "require nothing of `input` but `due`, a text"
+            self.problems.append(
+                self._source.problem("schedule-input", said, hint, path=("input",), key=True)
+            )
+
+    def _every(self, text: str | None) -> Schedule | None:
+        try:
+            return schedule(text) if text is not None else None
+        except ScheduleInvalid as error:
+            path = ("start", "every")
+            hint = 'a length of time (`15m`), or `"30 3 * * 1-5"`: at 3:30 from Monday to Friday'
+            self.problems.append(self._source.problem("schedule", str(error), hint, path=path))
+            return None
+
     def _start(self, part: StartPart) -> Start:
         if part.reply_to is not None and part.reply_to == part.topic:
             said = f"outcomes on `{part.topic}` would start the next transaction, without end"
             path = ("start", "reply_to")
             self.problems.append(self._source.problem("reply-loop", said, path=path))
         return Start(
+            every=self._every(part.every),
             topic=part.topic,
             when=self._guarded(compile_condition, part.when, ("start", "when"), ("event",)),
             key=self._expression(part.key, ("start", "key"), ("event",)),

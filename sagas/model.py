@@ -114,14 +114,26 @@ class Retry:
         return self.budget_us is None or next_at_us - first_at_us <= self.budget_us
 
 
+class Schedule(Protocol):
+    """Times of the clock."""
+
+    def last(self, until_us: int) -> int | None:
+        """Return the last one that is no later, if there ever was one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Which events start one, and how long it rests then. ``when`` and ``key`` see ``event``."""
+    """What starts one, and how long it rests then: events, or the clock.
+
+    ``when`` and ``key`` see ``event``.
+    """
 
     topic: str | None
     when: Expression | None
     key: Expression | None
     delay_us: int = 0
+    every: Schedule | None = None
     reply_to: str | None = None
     """A topic to which outcomes go as well."""
 

@@ -29,6 +29,8 @@ Code: TypeAlias = Literal[
     "input-schema",
     "may-be-skipped",
     "not-done-yet",
+    "schedule",
+    "schedule-input",
     "unknown-step",
     # how it could end
     "budget-short",
@@ -38,6 +40,7 @@ Code: TypeAlias = Literal[
     "pivot-undo",
     "reply-loop",
     "two-pivots",
+    "two-starts",
     "undo-after-pivot",
     "undo-elsewhere",
     "undo-missing",

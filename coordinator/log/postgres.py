@@ -20,7 +20,7 @@ from typing import Any, Final
 import asyncpg
 
 from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
-from coordinator.log import views
+from coordinator.log import schedules, views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
 from coordinator.log.migrate import pending
 from coordinator.log.parts import DAY_US, born_us, slot_of, slots_of
@@ -377,6 +377,12 @@ class PostgresLog:
         if [row[0] for row in same_version] != [definition.hash]:
             raise VersionTaken(definition.name, definition.version)
         return False
+
+    async def timetable(self, hashes: Sequence[str]) -> schedules.Timetable:
+        return await schedules.timetable(self._pool, hashes)
+
+    async def advance(self, name: str, until_us: int) -> None:
+        await schedules.advance(self._pool, name, until_us)
 
     async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
         return await views.definitions(self._pool, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -37,11 +38,11 @@ steps:
 """
 
 
-async def value(company: Company, database: str) -> int:
-    """Read the counter in one of its databases."""
+async def value(company: Company, database: str, name: str = "later") -> int:
+    """Read a counter in one of its databases."""
     connection = await asyncpg.connect(company.stack.postgres.dsn(database))
     try:
-        return await connection.fetchval("SELECT value FROM counter WHERE name = 'later'") or 0
+        return await connection.fetchval("SELECT value FROM counter WHERE name = $1", name) or 0
     finally:
         await connection.close()
 
@@ -74,3 +75,53 @@ async def test_what_rests_is_asked_by_another_owner(
     )
     assert len(rested) == 2, rested
     assert all(row[0] >= REST_S for row in rested), rested
+
+
+TICKING = """\
+saga: tick
+version: 1
+start: {every: 1s}
+steps:
+  count:
+    call: counter-a.add
+    with: {name: ticks, by: 1}
+    pivot: true
+"""
+STARTED = "SELECT start_key, status FROM twofold.transaction WHERE name = 'tick' ORDER BY 1"
+
+
+async def test_the_clock_starts_each_time_once_whoever_dies(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two look at it, both are killed, and for a while nobody looks: none lost, none doubled."""
+    cluster, file = company.cluster, tmp_path / "tick.yaml"
+    file.write_text(TICKING)
+    monkeypatch.setattr(cluster, "definitions", [*cluster.definitions, file])
+    await start_all(company, coordinators=2)
+
+    async def started(at_least: int) -> None:
+        async with asyncio.timeout(60):
+            while len(await rows(company, STARTED)) < at_least:
+                await asyncio.sleep(0.2)
+
+    await started(3)
+    await asyncio.to_thread(cluster.kill, "coordinator-0")
+    await started(6)
+    await asyncio.to_thread(cluster.kill, "coordinator-1")
+    before = len(await rows(company, STARTED))
+    await asyncio.sleep(3)
+    await asyncio.to_thread(cluster.launch_coordinator, "heir")
+    await started(before + 8)
+    file.write_text(TICKING.replace("version: 1", "version: 2").replace("{every: 1s}", "{}"))
+    await asyncio.to_thread(cluster.launch_coordinator, "last")  # and publishes the end of it
+
+    async with asyncio.timeout(60):
+        seen = -1
+        while seen < len(found := await rows(company, STARTED)) or any(
+            status != "ended" for _, status in found
+        ):
+            seen = len(found)
+            await asyncio.sleep(3)
+    keys = [datetime.fromisoformat(key) for key, _ in found]
+    assert keys == [keys[0] + timedelta(seconds=n) for n in range(len(keys))]
+    assert await value(company, "counter_a", "ticks") == len(keys)
