@@ -50,6 +50,9 @@ TOLD_MS: Final = 20
 """How long the news that an outcome is told waits for company. Nobody waits for it, and
 a batch of its own would be a commit more for each burst."""
 
+READ_TURNS: Final = 8
+"""How many turns it takes at most until it is written how far they have read."""
+
 MID_COMMIT_S: Final = 0.002
 """How long after a batch is sent a process dies that is to die in the middle of it."""
 
@@ -112,6 +115,8 @@ class Engine:
         self.turns = 0
         """How often it has turned: an idle engine turns as well, one that is stuck does not."""
         self._told: deque[str] = deque()
+        self._read_past: set[int] = set()
+        """The shards that were read, and whose log does not say so yet."""
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
         self._orders: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
@@ -160,7 +165,7 @@ class Engine:
                 )
                 work = self._decide(received, known)
                 await self._settle()
-                if work.positions:
+                if self._is_due(work, idle=not received):
                     self._persisting = asyncio.create_task(self._persist_then_send(work))
                 else:
                     self._rested.extend(work.rested)
@@ -195,6 +200,20 @@ class Engine:
             turn.wake(live)
             failpoints.hit("C14")
         return turn.work
+
+    def _is_due(self, work: Work, *, idle: bool) -> bool:
+        """Tell whether a turn is worth a commit. The last vote must not wait for those before it.
+
+        Where a turn has only read on, that waits for company: whoever reads it
+        again learns nothing new. It waits until nothing comes, or a few turns.
+        """
+        self._read_past |= work.positions.keys()
+        if not (work.is_worth_a_commit or idle or self.turns % READ_TURNS == 0):
+            return False
+        for shard in self._read_past & self.shards:
+            work.positions[shard] = self._holdings.shards[shard].position
+        self._read_past.clear()
+        return bool(work.positions)
 
     async def _persist_then_send(self, work: Work) -> None:
         """The order that everything rests on: durable first, then told."""
@@ -415,10 +434,10 @@ class Engine:
     async def _give(self, shards: Collection[int]) -> None:
         await self.mark()
         await self._acknowledged(0)
-        if self._told:
+        if self._told or self._read_past:
             # Noted before they go, or whoever comes next tells it all once more.
             work = self._decide([], Known())
-            if work.positions:
+            if self._is_due(work, idle=True):
                 await self._persist_then_send(work)
                 await self._acknowledged(0)
         self._drop(shards)

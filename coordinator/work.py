@@ -69,6 +69,11 @@ class Work:
     trails: list[Trail] = field(default_factory=list[Trail])
     rested: list[Rested] = field(default_factory=list[Rested])
 
+    @property
+    def is_worth_a_commit(self) -> bool:
+        """Whether there is more to it than what was read."""
+        return bool(self.changes or self.trails or self.outgoing or self.buried)
+
     def batch(self) -> Batch:
         """Return what must be persisted."""
         positions = [self.positions[shard] for shard in sorted(self.positions)]

@@ -28,6 +28,13 @@ SHELL: Final = (
         "decide, persist, send: a decision is heard that the log may never hold",
     ),
     Mutant(
+        "takes a decision for something that was only read",
+        "coordinator/work.py",
+        "bool(self.changes or self.trails or self.outgoing or self.buried)",
+        "bool(self.changes or self.buried)",
+        "what is neither written nor sent stays undone until a timer asks for it again",
+    ),
+    Mutant(
         "sends what did not count",
         ENGINE,
         "await self._send(work.to_send(counted), ",

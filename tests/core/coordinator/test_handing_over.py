@@ -90,13 +90,15 @@ class Overtaken(MemoryLog):
         return await super().active(shards)
 
 
-def engine_of(log: MemoryLog, definitions: Definitions, producer: Hesitating) -> Engine:
-    """Make an engine that reads nothing."""
+def engine_of(
+    log: MemoryLog, definitions: Definitions, producer: Hesitating, reader: Silent | None = None
+) -> Engine:
+    """Make an engine, by default one that reads nothing."""
     return Engine(
         setting=Setting(FACTS, Topics("test"), definitions, lambda: False),
         log=log,
         producer=cast("Any", producer),
-        reader=cast("Any", Silent()),
+        reader=cast("Any", reader or Silent()),
         clock=Still(),
         watcher=Watcher(),
     )
