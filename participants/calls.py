@@ -15,7 +15,7 @@ class Call:
     ``name`` is the step's or branch's name in the definition; together with
     ``gid`` it is a key that is the same however often the call is repeated,
     for effects outside the database. ``result`` is what the step returned,
-    and is given to its undo only.
+    and is given to its undo, and to what confirms it.
     """
 
     gid: str

@@ -323,7 +323,9 @@ class Service:
 
 def _item(message: Execute | Compensate, source: Source) -> Item:
     asked = step.Asked.EXECUTE if isinstance(message, Execute) else step.Asked.COMPENSATE
-    call = Call(message.gid, message.step, message.command, message.data, message.attempt)
+    call = Call(
+        message.gid, message.step, message.command, message.data, message.attempt, message.result
+    )
     return Item(asked, call, source.processing, source.generation)
 
 

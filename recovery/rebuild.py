@@ -168,12 +168,25 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
         did, step = traces.steps.get(name), move.state.steps[name]
         if move.state.phase is not Phase.RUNNING or step.phase is not StepPhase.RUNNING:
             continue
-        if did is None:
+        if move.state.definition.steps[name].call is None:
+            move = _past_gate(move, name, traces, now_us)
+        elif did is None:
             move = _past_unwanted(move, name, now_us)
         elif did.status in ("done", "undone"):
             done = StepDone(step=name, attempt=step.attempt, data=did.data)
             move = move.remember(done, now_us)
     return move
+
+
+def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
+    """Go past a gate, which leaves no trace: it was passed, unless the saga had turned back.
+
+    It had not if anything has left a trace that comes after the gate.
+    """
+    after = move.state.definition.dependents[name]
+    if _turned_back(traces) and not any(later in traces.steps for later in after):
+        return move
+    return move.remember(StepDone(step=name, attempt=1), now_us)
 
 
 def _past_unwanted(move: Move, name: str, now_us: int) -> Move:

@@ -122,8 +122,8 @@ class RetryPart(Part):
     )
 
 
-class UndoPart(Part):
-    """How a step is undone."""
+class AskPart(Part):
+    """A further command about what a step has done."""
 
     call: Annotated[CallText, Field(description="participant.command")]
     with_: Annotated[
@@ -133,6 +133,14 @@ class UndoPart(Part):
     retry: RetryPart = RetryPart()
 
 
+class UndoPart(AskPart):
+    """How a step is undone."""
+
+
+class ConfirmPart(AskPart):
+    """How a try becomes final."""
+
+
 class NoUndoPart(Part):
     """Why a step's effect may stand."""
 
@@ -140,18 +148,44 @@ class NoUndoPart(Part):
 
 
 def _undo_tag(value: Any) -> str:
-    """Tell which of the three shapes is meant, so that errors speak of that one alone."""
+    """Tell which of the shapes is meant, so that errors speak of that one alone."""
     if isinstance(value, dict):
-        return "<none>" if "none" in value else "<undo>"
+        return "<none>" if "none" in value else "<part>"
     return "<call>"
+
+
+def _part_tag(value: Any) -> str:
+    return "<part>" if isinstance(value, dict) else "<call>"
 
 
 AnyUndo = Annotated[
     Annotated[CallText, Tag("<call>")]
-    | Annotated[UndoPart, Tag("<undo>")]
+    | Annotated[UndoPart, Tag("<part>")]
     | Annotated[NoUndoPart, Tag("<none>")],
     Discriminator(_undo_tag),
 ]
+Cancel = Annotated[
+    Annotated[CallText, Tag("<call>")] | Annotated[UndoPart, Tag("<part>")],
+    Discriminator(_part_tag),
+]
+Confirm = Annotated[
+    Annotated[CallText, Tag("<call>")] | Annotated[ConfirmPart, Tag("<part>")],
+    Discriminator(_part_tag),
+]
+
+
+class TccPart(Part):
+    """A reservation that is confirmed once there is no way back, and cancelled before."""
+
+    try_: Annotated[CallText, Field(alias="try", description="participant.command: reserve")]
+    confirm: Annotated[
+        Confirm,
+        Field(description="past the pivot: participant.command, or {call, with, timeout, retry}"),
+    ]
+    cancel: Annotated[
+        Cancel,
+        Field(description="going back: participant.command, or {call, with, timeout, retry}"),
+    ]
 
 
 class StepPart(Part):
@@ -166,7 +200,10 @@ class StepPart(Part):
     if_: Annotated[
         Text | None, Field(alias="if", description="CEL; false: the step is skipped")
     ] = None
-    call: Annotated[CallText, Field(description="participant.command")]
+    call: Annotated[CallText | None, Field(description="participant.command")] = None
+    tcc: Annotated[
+        TccPart | None, Field(description="in place of call and undo: {try, confirm, cancel}")
+    ] = None
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
     timeout: Annotated[Duration, Field(description="for each attempt")] = 30 * SECOND_US
@@ -180,6 +217,20 @@ class StepPart(Part):
         Field(description="when an answer does not come in time; default: retry"),
     ] = "retry"
     pivot: Annotated[bool, Field(description="past this step there is no way back")] = False
+
+    @property
+    def first_call(self) -> str | None:
+        """What it asks for, going forward."""
+        return self.call if self.tcc is None else self.tcc.try_
+
+    @property
+    def way_back(self) -> str | UndoPart | NoUndoPart | None:
+        """How it is undone, by whatever word that is said."""
+        return self.undo if self.tcc is None else self.tcc.cancel
+
+
+WORKS: Final = ("call", "tcc")
+"""What a step may do, of which each step does one."""
 
 
 class SagaDocument(Part):
@@ -252,7 +303,6 @@ LATER: Final = frozenset(
         "migrate_from",
         "on_undo_failure",
         "saga",
-        "tcc",
         "wait",
     }
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sagas import graph
-from sagas.model import AnyDefinition, Atomic, Saga, Step
+from sagas.model import AnyDefinition, Atomic, Gate, Saga, Step
 from sagas.source import Source
 
 _INDENT: Final = "    "
@@ -36,20 +36,27 @@ def _saga(saga: Saga) -> Iterator[str]:
     written: Mapping[str, Any] = Source(saga.source, saga.name).value["steps"]
     needs = {name: step.needs for name, step in saga.steps.items()}
     for name, step in saga.steps.items():
-        said = written[name]
+        said = written.get(name, {})
         left, right = ("{{", "}}") if step.pivot else ("[", "]")
-        yield f"s_{name}{left}{_step(step, said.get('undo'))}{right}"
-    for name in saga.steps:
-        condition = written[name].get("if")
+        yield f"{_id(name)}{left}{_step(step, said.get('undo'))}{right}"
+    for name, step in saga.steps.items():
+        condition = written.get(step.confirms or name, {}).get("if")
         for need in direct(needs, name) or ["start"]:
-            before = need if need == "start" else f"s_{need}"
+            before = need if need == "start" else _id(need)
             line = f"-. {_label(f'if {condition}')} .->" if condition else "-->"
-            yield f"{before} {line} s_{name}"
+            yield f"{before} {line} {_id(name)}"
+
+
+def _id(step: str) -> str:
+    """Name a step's node. Steps that nobody wrote have a dot, which Mermaid does not take."""
+    return f"t_{step.replace('.', '_')}" if "." in step else f"s_{step}"
 
 
 def _step(step: Step, undo: Any) -> str:
     words = [step.name, str(step.work)]
-    if step.pivot:
+    if isinstance(step.work, Gate):
+        words = ["all is done"]
+    elif step.pivot:
         words.append("pivot")
     elif step.undo is not None:
         words.append(f"undo: {step.undo.call}")

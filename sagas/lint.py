@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sagas import graph
-from sagas.document import NoUndoPart, SagaDocument, StepPart, UndoPart
+from sagas import graph, tcc
+from sagas.document import AskPart, NoUndoPart, SagaDocument, StepPart, TccPart, UndoPart
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
 from sagas.source import Path, Source
@@ -35,6 +35,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
     return [
         *_pivot(source, document, needs),
         *_undo(source, document, needs),
+        *_tcc(source, document),
         *_deadline(source, document, needs),
         *_budgets(source, document),
     ]
@@ -95,14 +96,16 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
     for name, step in document.steps.items():
         if name == pivot:
             yield from _has_no_undo(source, name, step, "pivot-undo", "is the pivot")
+            yield from _can_be_cancelled(source, name, step, "is the pivot")
             yield from _never_goes_back(source, name, step, "is the pivot")
         elif pivot is not None and pivot in graph.ancestors(needs, name):
             said = f"comes after the pivot `{pivot}`"
             yield from _has_no_undo(source, name, step, "undo-after-pivot", said)
+            yield from _can_be_cancelled(source, name, step, said)
             yield from _never_goes_back(source, name, step, said)
-        elif name in before and step.undo is None:
+        elif name in before and step.way_back is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
-            participant = step.call.partition(".")[0]
+            participant = (step.first_call or "").partition(".")[0]
             yield source.problem(
                 "undo-missing",
                 f"step `{name}` {where} and has no undo",
@@ -116,19 +119,62 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
 
 def _undoes_its_own(source: Source, name: str, step: StepPart) -> Iterator[Problem]:
     """Refuse an undo that would look for the step in another participant's barrier."""
-    undo = step.undo
-    if undo is None or isinstance(undo, NoUndoPart):
+    undo = step.way_back
+    if undo is None or isinstance(undo, NoUndoPart) or step.first_call is None:
         return
-    call = undo if isinstance(undo, str) else undo.call
-    done_by, undone_by = step.call.partition(".")[0], call.partition(".")[0]
+    done_by, undone_by = _participant(step.first_call), _participant(undo)
     if done_by != undone_by:
         yield source.problem(
             "undo-elsewhere",
             f"`{undone_by}` cannot undo what `{done_by}` did:"
             " it would find nothing of it in its barrier",
             f"undo it by a command of `{done_by}`",
-            path=("steps", name, "undo"),
+            path=("steps", name, *(("undo",) if step.tcc is None else ("tcc", "cancel"))),
         )
+
+
+def _tcc(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    for name, step in document.steps.items():
+        if step.tcc is not None:
+            yield from _confirms_its_own(source, name, step.tcc)
+            if step.undo is not None:
+                yield source.problem(
+                    "tcc-undo",
+                    f"step `{name}` is undone by its `cancel` already",
+                    "remove `undo`",
+                    path=("steps", name, "undo"),
+                    key=True,
+                )
+
+
+def _confirms_its_own(source: Source, name: str, tcc: TccPart) -> Iterator[Problem]:
+    tried_by, confirmed_by = _participant(tcc.try_), _participant(tcc.confirm)
+    if tried_by != confirmed_by:
+        yield source.problem(
+            "confirm-elsewhere",
+            f"`{confirmed_by}` cannot confirm what `{tried_by}` holds",
+            f"confirm it by a command of `{tried_by}`",
+            path=("steps", name, "tcc", "confirm"),
+        )
+
+
+def _can_be_cancelled(source: Source, name: str, step: StepPart, why: str) -> Iterator[Problem]:
+    if step.tcc is not None:
+        yield source.problem(
+            "tcc-past-pivot",
+            f"step `{name}` {why}: what it tries could not be cancelled",
+            "let it come before the pivot, or write `call`",
+            path=("steps", name, "tcc"),
+            key=True,
+        )
+
+
+def _participant(ask: str | AskPart) -> str:
+    return _asked(ask).call.partition(".")[0]
+
+
+def _asked(ask: str | AskPart) -> AskPart:
+    return AskPart(call=ask) if isinstance(ask, str) else ask
 
 
 def _has_no_undo(
@@ -155,7 +201,12 @@ def _never_goes_back(source: Source, name: str, step: StepPart, why: str) -> Ite
 
 
 def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Problem]:
-    timeouts = {name: step.timeout for name, step in document.steps.items()}
+    needs = tcc.with_confirms(document, needs)
+    timeouts = dict.fromkeys(needs, 0)
+    for name, step in document.steps.items():
+        timeouts[name] = step.timeout
+        if step.tcc is not None:
+            timeouts[tcc.confirm_of(name)] = _asked(step.tcc.confirm).timeout
     longest = graph.longest_us(needs, timeouts)
     if document.deadline < longest:
         yield source.problem(

@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from sagas import graph
+from sagas import graph, tcc
 from sagas.document import (
     LATER,
     NOT_YET,
+    AskPart,
     AtomicDocument,
     NoUndoPart,
     RetryPart,
@@ -37,6 +38,7 @@ from sagas.model import (
     Branch,
     Call,
     Expression,
+    Gate,
     InputCheck,
     InputRefused,
     OnDeadline,
@@ -126,9 +128,18 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def saga(self, document: SagaDocument) -> Saga:
-        needs = needs_of(document)
-        steps = {name: self._step(name, document.steps, needs) for name in graph.order(needs)}
-        results = _named("steps", steps)
+        needs = tcc.with_confirms(document, needs_of(document))
+        confirms = {tcc.confirm_of(name): name for name in document.steps}
+        steps: dict[str, Step] = {}
+        for name in graph.order(needs):
+            if name in document.steps:
+                steps[name] = self._step(name, document.steps, needs)
+            elif name == tcc.PIVOT:
+                steps[name] = _gate(name, needs)
+            else:
+                tried = steps[confirms[name]]
+                steps[name] = self._confirm(name, tried, document.steps, needs)
+        results = _named("steps", document.steps)
         self._bears_skipping(document.output, ("output",), results, document.steps, of=None)
         return Saga(
             name=document.saga,
@@ -171,9 +182,10 @@ class _Reader:
     def _step(self, name: str, parts: Mapping[str, StepPart], needs: dict[str, list[str]]) -> Step:
         part, path = parts[name], ("steps", name)
         before = _named("steps", graph.ancestors(needs, name))
-        said = {"with": part.with_, "key": _hole(part.key), "if": _hole(part.if_)}
-        if isinstance(part.undo, UndoPart):
-            said["undo"] = {"with": part.undo.with_}
+        said: dict[str, Any] = {"with": part.with_, "key": _hole(part.key), "if": _hole(part.if_)}
+        if isinstance(part.way_back, UndoPart):
+            back = {"with": part.way_back.with_}
+            said |= {"undo": back} if part.tcc is None else {"tcc": {"cancel": back}}
         self._bears_skipping(said, path, before, parts, of=part.if_)
         return Step(
             name=name,
@@ -181,7 +193,7 @@ class _Reader:
             condition=self._guarded(
                 compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
             ),
-            work=_call(part.call),
+            work=_call(part.first_call or ""),
             data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
             key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
             timeout_us=part.timeout,
@@ -192,19 +204,47 @@ class _Reader:
         )
 
     def _undo(self, name: str, part: StepPart, before: list[str]) -> Undo | None:
-        undo = part.undo
+        undo = part.way_back
         if undo is None or isinstance(undo, NoUndoPart):
             return None
-        if isinstance(undo, str):
-            undo = UndoPart(call=undo)
+        undo = _asked(undo)
         data: Expression | None = None
-        path: Path = ("steps", name, "undo", "with")
+        word = ("undo",) if part.tcc is None else ("tcc", "cancel")
+        path: Path = ("steps", name, *word, "with")
         if undo.with_ is not None:
             names = (*_ALWAYS, *before, f"steps.{name}")
             data = self._template(undo.with_, path, names)
             self._needs_fallback(name, undo.with_, path, names)
         return Undo(
             call=_call(undo.call), data=data, timeout_us=undo.timeout, retry=_retry(undo.retry)
+        )
+
+    def _confirm(
+        self, name: str, tried: Step, parts: Mapping[str, StepPart], needs: dict[str, list[str]]
+    ) -> Step:
+        """Make the step that makes another one final. It is wanted if the other was."""
+        part = parts[tried.name]
+        assert part.tcc is not None, f"{tried.name} tries nothing"
+        confirm, data = _asked(part.tcc.confirm), tried.data
+        path: Path = ("steps", tried.name, "tcc", "confirm", "with")
+        if confirm.with_ is not None:
+            before = [n for n in graph.ancestors(needs, name) if n in parts]
+            known = _named("steps", before)
+            self._bears_skipping(confirm.with_, path, known, parts, of=part.if_)
+            data = self._template(confirm.with_, path, (*_ALWAYS, *known))
+        return Step(
+            name=name,
+            needs=tuple(needs[name]),
+            condition=tried.condition,
+            work=_call(confirm.call),
+            data=data,
+            key=tried.key,
+            timeout_us=confirm.timeout,
+            retry=_retry(confirm.retry),
+            on_unknown=OnUnknown.RETRY,
+            undo=None,
+            pivot=False,
+            confirms=tried.name,
         )
 
     def _needs_fallback(self, name: str, value: Any, path: Path, names: Collection[str]) -> None:
@@ -388,6 +428,27 @@ def _always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
         return all(has_fallback(source, name, names) for source in holes)
     except ExpressionInvalid:
         return True  # reported already
+
+
+def _gate(name: str, needs: Mapping[str, list[str]]) -> Step:
+    """Make the pivot of a saga that has none, for what can only come after one."""
+    return Step(
+        name=name,
+        needs=tuple(needs[name]),
+        condition=None,
+        work=Gate(),
+        data=lambda _scope: None,
+        key=None,
+        timeout_us=0,
+        retry=_retry(RetryPart()),
+        on_unknown=OnUnknown.RETRY,
+        undo=None,
+        pivot=True,
+    )
+
+
+def _asked(ask: str | AskPart) -> AskPart:
+    return AskPart(call=ask) if isinstance(ask, str) else ask
 
 
 def _call(text: str) -> Call:

@@ -167,6 +167,8 @@ class Step:
     on_unknown: OnUnknown
     undo: Undo | None
     pivot: bool
+    confirms: str | None = None
+    """The step whose try it makes final. From then on that one is not undone any more."""
 
     @property
     def call(self) -> Call | None:

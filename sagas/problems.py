@@ -22,6 +22,7 @@ Code: TypeAlias = Literal[
     "missing",
     "name",
     "shape",
+    "two-works",
     "unknown-word",
     # what it refers to
     "cycle",
@@ -34,11 +35,14 @@ Code: TypeAlias = Literal[
     "unknown-step",
     # how it could end
     "budget-short",
+    "confirm-elsewhere",
     "deadline-short",
     "no-way-back",
     "pivot-concurrent",
     "pivot-undo",
     "reply-loop",
+    "tcc-past-pivot",
+    "tcc-undo",
     "two-pivots",
     "two-starts",
     "undo-after-pivot",

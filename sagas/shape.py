@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sagas.document import DOCUMENTS, LATER, NOT_YET, AtomicDocument, SagaDocument
+from sagas.document import DOCUMENTS, LATER, NOT_YET, WORKS, AtomicDocument, SagaDocument
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
 from sagas.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
 _PATTERNS: Final = {
-    "call": "write `participant.command`, in lower case: `stock.reserve`",
+    **dict.fromkeys(
+        ("call", "try", "confirm", "cancel"),
+        "write `participant.command`, in lower case: `stock.reserve`",
+    ),
     "undo": 'write `participant.command`, or `{call: …}`, or `{none: "why it may stand"}`',
     "topic": "a topic has letters, digits, dots, underscores and hyphens",
 }
@@ -29,7 +33,10 @@ def shape(source: Source) -> SagaDocument | AtomicDocument:
         said = "a definition is either a saga or atomic" if kinds else "what is it?"
         hint = "begin with `saga: name` or `atomic: name`"
         raise DefinitionInvalid([source.problem("kind", said, hint)])
-    return fitted(source, DOCUMENTS[kinds[0]])
+    document = fitted(source, DOCUMENTS[kinds[0]])
+    if problems := [*_works(source, document)]:
+        raise DefinitionInvalid(problems)
+    return document
 
 
 def fitted(source: Source, model: type[M]) -> M:
@@ -40,6 +47,22 @@ def fitted(source: Source, model: type[M]) -> M:
         found = error.errors(include_url=False, include_context=False)
         problems = [_problem(source, model, dict(one)) for one in found]
         raise DefinitionInvalid(problems) from error
+
+
+def _works(source: Source, document: SagaDocument | AtomicDocument) -> Iterator[Problem]:
+    """Insist that each step does one thing."""
+    for name, step in document.steps.items() if isinstance(document, SagaDocument) else ():
+        said = [word for word in WORKS if getattr(step, word) is not None]
+        path: Path = ("steps", name)
+        if not said:
+            hint = f"add one of {', '.join(f'`{word}: …`' for word in WORKS)}"
+            yield source.problem(
+                "missing", f"step `{name}` does nothing", hint, path=path, key=True
+            )
+        for word in said[1:]:
+            text = f"step `{name}` has `{said[0]}` already: a step does one thing"
+            hint = "write two steps"
+            yield source.problem("two-works", text, hint, path=(*path, word), key=True)
 
 
 def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> Problem:

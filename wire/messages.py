@@ -131,13 +131,17 @@ class Rollback(Message, frozen=True, kw_only=True):
 
 
 class Execute(Message, frozen=True, kw_only=True):
-    """Do one step of a saga. Attempts of a step share one effect."""
+    """Do one step of a saga. Attempts of a step share one effect.
+
+    ``result`` is what the step returned that this one confirms, if it confirms one.
+    """
 
     gid: str
     step: str
     attempt: int
     command: str
     data: Json
+    result: Json = None
 
 
 class Compensate(Message, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from sagas.model import Call, Step, Undo, Work
+from sagas.tcc import PIVOT
 from wire.messages import End
 
 SECOND_US: Final = 1_000_000
@@ -135,6 +136,8 @@ def _of_a_step(
 ) -> str:
     step = record.step
     match record:
+        case StepDone() if step == PIVOT:
+            return "all that is written is done: from here on there is no way back"
         case StepDone():
             return f"{step} is done" + (f", at attempt {record.attempt}" * (record.attempt > 1))
         case StepSkipped():

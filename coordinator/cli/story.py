@@ -19,7 +19,7 @@ from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from coordinator.telemetry import identity
-from sagas.model import AnyDefinition, Step
+from sagas.model import AnyDefinition, Gate, Step
 from wire.messages import Json
 
 
@@ -89,7 +89,9 @@ class Story:
     def _steps(self, saga: SagaState) -> Iterator[Part]:
         changed = _changes(self.entries)
         for name, state in saga.steps.items():
-            yield _step(saga, saga.definition.steps[name], state, changed, self.now_us)
+            step = saga.definition.steps[name]
+            if not isinstance(step.work, Gate):
+                yield _step(saga, step, state, changed, self.now_us)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as an object; times are RFC 3339, in UTC."""

@@ -269,6 +269,7 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
                 attempt=state.attempt,
                 command=command,
                 data=data,
+                result=move.state.steps[step.confirms].data if step.confirms else None,
             )
             send = Send(participant, execute, key, now_us + step.timeout_us)
             return compensation.asked(move, step, state, send, now_us)

@@ -231,12 +231,18 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         )
 
     def _turned_back(self, record: CompensationBegan, at_us: int) -> SagaState:
-        """Whatever was asked for is undone, also where nobody knows whether it was done."""
+        """Whatever was asked for is undone, also where nobody knows whether it was done.
+
+        What may have been made final stands: it was confirmed, and can only have been
+        because a person has ordered to go back past the pivot.
+        """
         steps = dict(self.steps)
         happened = (StepPhase.RUNNING, StepPhase.DONE, StepPhase.EXHAUSTED)
+        final = {step.confirms for step, _ in self.in_phase(*happened)}
         for step, state in self.in_phase(*happened):
             if step.has_effect:
-                phase = StepPhase.STANDING if step.undo is None else StepPhase.TO_UNDO
+                stands = step.undo is None or step.name in final
+                phase = StepPhase.STANDING if stands else StepPhase.TO_UNDO
                 steps[step.name] = replace(state, phase=phase)
             elif state.phase is not StepPhase.DONE:
                 steps[step.name] = StepState()

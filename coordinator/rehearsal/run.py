@@ -74,10 +74,11 @@ def _rehearse(
 
 
 def _wanted(state: State) -> Sequence[str]:
-    """Name the steps that were not skipped, or the branches."""
+    """Name the steps that were asked of somebody, or the branches."""
     if isinstance(state, SagaState):
         skipped = {step.name for step, _ in state.in_phase(StepPhase.SKIPPED)}
-        return [name for name in state.definition.steps if name not in skipped]
+        steps = state.definition.steps.values()
+        return [step.name for step in steps if step.call is not None and step.name not in skipped]
     return list(state.definition.branches)
 
 

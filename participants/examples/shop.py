@@ -49,6 +49,12 @@ async def release(db: Any, call: Call) -> None:
     )
 
 
+@stock.step("sell")
+async def sell(db: Any, call: Call) -> None:
+    """Let the goods that were reserved go: the confirmation of a try that is `reserve`."""
+    await db.execute("DELETE FROM reservation WHERE order_id = $1", call.data["order"])
+
+
 payments = Participant(
     "payments",
     database="shop_payments",

@@ -24,6 +24,27 @@ CORES: Final = (
         "a step counts as done that nobody has looked at",
     ),
     Mutant(
+        "cancels what may be confirmed",
+        SAGA_STATE,
+        "                stands = step.undo is None or step.name in final\n",
+        "                stands = step.undo is None\n",
+        "what was made final is taken back",
+    ),
+    Mutant(
+        "confirms without what the try returned",
+        SAGA,
+        "result=move.state.steps[step.confirms].data if step.confirms else None",
+        "result=None",
+        "a confirmation does not know what it makes final",
+    ),
+    Mutant(
+        "lets a gate that was passed count as an effect",
+        SAGA_STATE,
+        "            if step.has_effect:\n",
+        "            if True:\n",
+        "nothing happened, and it is told as compensated",
+    ),
+    Mutant(
         "asks for a step whose condition is false",
         SAGA,
         "        if not wanted(step, values):\n",

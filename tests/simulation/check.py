@@ -178,7 +178,8 @@ class Check(logs.Watching, databases.Watching):
                 facts.going_back = True
             case StepDone():
                 self.insist(
-                    self.happened[gid, record.step, False] == 1,
+                    self.happened[gid, record.step, False] == 1
+                    or _saga(facts).steps[record.step].call is None,
                     "what is recorded as done was done",
                     f"{gid} {record.step}",
                 )
@@ -378,6 +379,12 @@ class Check(logs.Watching, databases.Watching):
             self._follows(facts.definition, effect)
             return
         self.insist(self.happened[gid, name, False], "an undo follows its step", f"{effect}")
+        final = any(
+            self.happened[gid, step.name, False]
+            for step in facts.definition.steps.values()
+            if step.confirms == name
+        )
+        self.insist(not final, "what is confirmed is not cancelled", f"{effect}")
         for above in _built_on(facts.definition, name):
             stands = self.happened[gid, above, False] and not self.happened[gid, above, True]
             self.insist(
@@ -390,8 +397,18 @@ class Check(logs.Watching, databases.Watching):
         gid, name = effect.gid, effect.name
         self.insist(wanted(definition, name), "what is not wanted is not done", f"{effect}")
         for need in definition.steps[name].needs:
-            ready = self.happened[gid, need, False] or not wanted(definition, need)
+            ready = self._is_over(gid, definition, need)
             self.insist(ready, "a step follows what it needs", f"{effect}")
+        tried = definition.steps[name].confirms
+        cancelled = tried is not None and self.happened[gid, tried, True]
+        self.insist(not cancelled, "what is cancelled is not confirmed", f"{effect}")
+
+    def _is_over(self, gid: str, definition: Saga, name: str) -> bool:
+        """Tell whether a step was done, or was not to be: for a gate, whether all before it are."""
+        step = definition.steps[name]
+        if step.call is None:
+            return all(self._is_over(gid, definition, need) for need in step.needs)
+        return bool(self.happened[gid, name, False]) or not wanted(definition, name)
 
 
 def wanted(definition: Saga, step: str) -> bool:

@@ -7,7 +7,7 @@ made nor lost by whatever is wholly done or wholly undone.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from sagas.model import (
     Call,
     EvaluationFailed,
     Expression,
+    Gate,
     OnDeadline,
     OnUnknown,
     Retry,
@@ -27,6 +28,7 @@ from sagas.model import (
     Step,
     Undo,
 )
+from sagas.tcc import PIVOT, confirm_of
 from tests.simulation.faults import Fault, Faults
 
 SECOND: Final = 1_000_000
@@ -136,9 +138,10 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
         steps["pivot"] = _step("pivot", tuple(steps), participants, chance, pivot=True)
     for i in range(after):
         steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
+    steps |= _confirms(steps, chance)
     # What may stand after an undo is worth nothing, and neither is what is skipped.
     amounts = {
-        name: int(_is_wanted(step) and (step.undo is not None or i >= before))
+        name: int(_is_worth_something(step) and (step.undo is not None or i >= before))
         for i, (name, step) in enumerate(steps.items())
     }
     first = next((name for name in steps if _is_wanted(steps[name]) and steps[name].undo), "")
@@ -189,6 +192,28 @@ def _step(
     )
 
 
+def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
+    """Let some steps that can be undone be confirmed past the pivot, or past all else."""
+    tries = [step for step in steps.values() if step.undo is not None and chance.random() < 0.2]
+    if not tries:
+        return {}
+    pivot, made = "pivot", dict[str, Step]()
+    if pivot not in steps:
+        pivot = PIVOT
+        ends = _step(pivot, tuple(steps), 1, chance, pivot=True)
+        made[pivot] = replace(ends, work=Gate(), condition=None)
+    for tried in tries:
+        assert tried.call is not None, f"{tried.name} asks nobody"
+        again = _step(confirm_of(tried.name), (pivot, tried.name), 1, chance)
+        made[again.name] = replace(
+            again,
+            work=Call(tried.call.participant, "do"),
+            condition=tried.condition,
+            confirms=tried.name,
+        )
+    return made
+
+
 def _condition(chance: random.Random) -> Expression | None:
     if chance.random() < 0.8:
         return None
@@ -202,6 +227,10 @@ def _on_unknown(chance: random.Random, *, back: bool) -> OnUnknown:
     if drawn < 0.9:
         return OnUnknown.RETRY
     return OnUnknown.COMPENSATE if back and drawn < 0.95 else OnUnknown.PARK
+
+
+def _is_worth_something(step: Step) -> bool:
+    return _is_wanted(step) and step.call is not None and step.confirms is None
 
 
 def _is_wanted(step: Step) -> bool:

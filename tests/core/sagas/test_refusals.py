@@ -29,6 +29,16 @@ def test_what_is_right_is_loaded() -> None:
     assert problems(ATOMIC) == []
 
 
+TCC = "tcc: {try: seats.book, confirm: seats.sell, cancel: seats.free}"
+ITS_OWN = TCC.replace("seats.free", "{call: seats.free, with: {n: '${ steps.book.number }'}}")
+CALL = SAGA[SAGA.index("    call: seats.book") : SAGA.index("  pay:")]
+
+
+def in_place_of_call(tcc: str) -> tuple[str, str]:
+    """Let the first step try instead."""
+    return CALL, f"    {tcc}\n"
+
+
 CASES = [
     ("unknown-word", "deadline:", "dedline:", 10, 1),
     ("unknown-word", "    pivot: true", "    each: input.guests", 19, 5),
@@ -66,6 +76,15 @@ CASES = [
         22,
         17,
     ),
+    ("missing", "    call: seats.greet\n", "    timeout: 3s\n", 20, 3),
+    ("two-works", "    undo: seats.free", f"    {TCC}", 15, 5),
+    ("tcc-undo", "    call: seats.book", f"    {TCC}", 15, 5),
+    ("undo-elsewhere", *in_place_of_call(TCC.replace("seats.free", "money.give")), 13, 57),
+    ("confirm-elsewhere", *in_place_of_call(TCC.replace("seats.sell", "money.take")), 13, 37),
+    ("tcc-past-pivot", "call: money.take", TCC.replace("seats", "money"), 17, 5),
+    ("tcc-past-pivot", "call: seats.greet", TCC, 21, 5),
+    ("name", *in_place_of_call(TCC.replace("seats.sell", "sell")), 13, 37),
+    ("undo-needs-reply", *in_place_of_call(ITS_OWN), 13, 86),
     ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),
     ("pivot-concurrent", "call: seats.greet", "call: seats.greet\n    needs: [book]", 20, 3),
     ("deadline-short", "deadline: 5m", "deadline: 80s", 10, 11),
