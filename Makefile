@@ -54,10 +54,10 @@ bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## run faults and load for SECONDS=60, from SEED=…; MOVERS=, REST=, REPORT=
+chaos: $(READY) ## run faults and load for SECONDS=60, from SEED=…; BROKERS=3, MOVERS=, REST=, REPORT=
 	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MOVERS),--movers $(MOVERS)) \
-		$(if $(REST),--rest $(REST)) $(if $(REPORT),--report $(REPORT))
+		$(if $(BROKERS),--brokers $(BROKERS)) $(if $(REST),--rest $(REST)) $(if $(REPORT),--report $(REPORT))
 
 .PHONY: chaos-controls
 chaos-controls: $(READY) ## see that the checker catches two broken builds

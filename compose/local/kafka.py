@@ -23,7 +23,8 @@ from compose.local.ports import LOOPBACK, free_port, require_free
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 STARTED = "Kafka Server started"
-JVM_FLAGS = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8")
+HEAP_MB = 512
+JVM_FLAGS = ("-Xms64m", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8")
 
 # One replica of everything, and no waiting for more consumers to join a group.
 FIXED_SETTINGS = {
@@ -95,7 +96,8 @@ class LocalKafka:
     def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> None:
         self.directory = directory.resolve()
         self.ports = Ports.choose()
-        self._settings = settings or {}
+        self._settings = dict(settings or {})
+        self._cluster, self._heap_mb, self._start_s = cluster_id(), HEAP_MB, START_SECONDS
         self._java: Java | None = None
         self._class_path = ""
         self._child: Child | None = None
@@ -132,21 +134,33 @@ class LocalKafka:
         return self.directory / "kafka.log"
 
     @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    @property
     def pid(self) -> int:
         if self._child is None:
             raise StackError("Kafka is not running", "call restart() first")
         return self._child.pid
+
+    def join(self, cluster: str, settings: Mapping[str, str], heap_mb: int, start_s: float) -> None:
+        """Be one of several, before it is launched."""
+        self._settings |= settings
+        self._cluster, self._heap_mb, self._start_s = cluster, heap_mb, start_s
 
     def launch(self, progress: Callable[[str], None]) -> None:
         self._java = find_java()
         self._class_path = ":".join(map(str, kafka_jars(progress)))
         self.directory.mkdir(parents=True, exist_ok=True)
         require_space(self.directory)
-        data = self.directory / "data"
         self._properties.write_text(
-            server_properties(self.ports, data, self._settings), encoding="utf-8"
+            server_properties(self.ports, self.data, self._settings), encoding="utf-8"
         )
-        if not (data / "meta.properties").exists():
+        if not (self.data / "meta.properties").exists():
             self._format()
         self.restart()
 
@@ -164,7 +178,7 @@ class LocalKafka:
         self._check_open()
         child = Child.start(self._command("kafka", "kafka.Kafka", str(self._properties)))
         self._child = child
-        child.await_ready(lambda: STARTED in child.log_text(), seconds=START_SECONDS)
+        child.await_ready(lambda: STARTED in child.log_text(), seconds=self._start_s)
 
     def stop(self) -> None:
         """End it in good order; it cannot be started again."""
@@ -186,7 +200,7 @@ class LocalKafka:
 
     def _format(self) -> None:
         self._check_open()
-        options = ["format", "--ignore-formatted", "-t", cluster_id()]
+        options = ["format", "--ignore-formatted", "-t", self._cluster]
         options += ["-c", str(self._properties)]
         run_to_end(
             self._command("kafka format", "kafka.tools.StorageTool", *options),
@@ -195,7 +209,8 @@ class LocalKafka:
 
     def _command(self, name: str, main_class: str, *arguments: str) -> Command:
         assert self._java is not None
-        java = [str(self._java.path), *JVM_FLAGS, "-cp", self._class_path, main_class]
+        heap = f"-Xmx{self._heap_mb}m"
+        java = [str(self._java.path), heap, *JVM_FLAGS, "-cp", self._class_path, main_class]
         return Command(
             name=name,
             argv=[*java, *arguments],

@@ -81,6 +81,14 @@ class LocalPostgres:
         return self._home / "data"
 
     @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    def place(self) -> Path:
+        """Where its data will be: something may be mounted there before it is launched."""
+        return place_for(self.directory, self._uid)
+
+    @property
     def pid(self) -> int:
         if self._child is None:
             raise StackError("Postgres is not running", "call restart() first")

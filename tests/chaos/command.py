@@ -31,13 +31,14 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write a page about the run to this file")
     parser.add_argument("--movers", type=int, default=MOVERS, help="clients that move money")
     parser.add_argument("--rest", type=float, default=REST_S[1], help="seconds between faults")
+    parser.add_argument("--brokers", type=int, default=1, help="of Kafka: 1, or 3 that copy")
     given = parser.parse_args()
     if given.controls:
         controls()
         return
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
     directory = Path(tempfile.mkdtemp(prefix="twofold-chaos-"))
-    wanted = Wanted(given.seconds, seed, given.movers, given.rest)
+    wanted = Wanted(given.seconds, seed, given.movers, given.rest, given.brokers)
     result = asyncio.run(run(directory, wanted, say))
     for line in told(result):
         say(line)

@@ -35,6 +35,8 @@ DECK: Final[dict[str, tuple[int, Harm]]] = {
     "participant asked to stop": (1, harm_processes.stop_participants),
     "participant with a wrong clock": (1, harm_processes.skew_participants),
     "Kafka killed": (1, harm_databases.kill_kafka),
+    "Kafka's disk full": (1, harm_databases.fill_kafka_disk),
+    "the log's disk full": (1, harm_databases.fill_log_disk),
     "the log's Postgres killed": (2, harm_databases.kill_log),
     "the participants' Postgres killed": (2, harm_databases.kill_data),
     "sessions of the log ended": (2, harm_databases.end_log_sessions),

@@ -15,6 +15,9 @@ from tests.chaos.system import PREPARED_SLOTS, Server, System
 
 DOWN_S: Final = (0.0, 1.5)
 FULL_S: Final = (2.0, 4.0)
+NO_ROOM_S: Final = (2.0, 5.0)
+SETTLES_S: Final = 1.0
+"""How long a server may take to find out that it cannot go on."""
 SESSIONS: Final = 6
 STRANGER: Final = "somebody-elses-{}"
 
@@ -24,7 +27,7 @@ Note = Callable[[str], None]
 
 
 async def kill_kafka(system: System, dice: random.Random, note: Note) -> None:
-    await _kill(system.servers["kafka"], dice, note)
+    await _kill(dice.choice(system.brokers), dice, note)
 
 
 async def kill_log(system: System, dice: random.Random, note: Note) -> None:
@@ -33,6 +36,33 @@ async def kill_log(system: System, dice: random.Random, note: Note) -> None:
 
 async def kill_data(system: System, dice: random.Random, note: Note) -> None:
     await _kill(system.servers["data"], dice, note)
+
+
+async def fill_log_disk(system: System, dice: random.Random, note: Note) -> None:
+    await _fill(system.servers["log"], dice, note)
+
+
+async def fill_kafka_disk(system: System, dice: random.Random, note: Note) -> None:
+    await _fill(system.brokers[0], dice, note)
+
+
+async def _fill(server: Server, dice: random.Random, note: Note) -> None:
+    """Leave no room on a server's disk for a while; start it again if that has ended it."""
+    disk = server.disk
+    if disk is None or server.lock.locked():
+        return
+    async with server.lock:
+        if not await asyncio.to_thread(disk.fill):
+            return
+        seconds = dice.uniform(*NO_ROOM_S)
+        note(f"{server.name} for {seconds:.1f} s")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await asyncio.to_thread(disk.free)
+        await asyncio.sleep(SETTLES_S)
+        if not server.alive:
+            await server.restart()
 
 
 async def _kill(server: Server, dice: random.Random, note: Note) -> None:

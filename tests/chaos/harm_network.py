@@ -32,7 +32,7 @@ async def cut_data(system: System, dice: random.Random, note: Note) -> None:
 
 
 async def cut_kafka(system: System, dice: random.Random, note: Note) -> None:
-    await _cut([system.kafka_link], dice, note)
+    await _cut(system.kafka_links, dice, note)
 
 
 async def half_cut_log(system: System, dice: random.Random, note: Note) -> None:
@@ -44,7 +44,7 @@ async def half_cut_data(system: System, dice: random.Random, note: Note) -> None
 
 
 async def half_cut_kafka(system: System, dice: random.Random, note: Note) -> None:
-    await _half_cut([system.kafka_link], dice, note)
+    await _half_cut(system.kafka_links, dice, note)
 
 
 async def slow_log(system: System, dice: random.Random, note: Note) -> None:
@@ -56,7 +56,7 @@ async def slow_data(system: System, dice: random.Random, note: Note) -> None:
 
 
 async def slow_kafka(system: System, dice: random.Random, note: Note) -> None:
-    await _slow([system.kafka_link], dice, note)
+    await _slow(system.kafka_links, dice, note)
 
 
 async def lose_log_answer(system: System, dice: random.Random, note: Note) -> None:

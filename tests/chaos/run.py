@@ -40,11 +40,14 @@ class Wanted:
     rest_s: float = REST_S[1]
     """How long each of three hands rests between two faults, at most."""
 
+    brokers: int = 1
+
     @property
     def command(self) -> str:
         """Return the command that does the same."""
         said = f"make chaos SECONDS={self.seconds:g} SEED={self.seed}"
         said += f" MOVERS={self.movers}" if self.movers != MOVERS else ""
+        said += f" BROKERS={self.brokers}" if self.brokers != 1 else ""
         return said + (f" REST={self.rest_s:g}" if self.rest_s != REST_S[1] else "")
 
 
@@ -69,7 +72,7 @@ async def run(directory: Path, wanted: Wanted, say: Say) -> Result:
     """Run, and say how it goes."""
     seed, seconds = wanted.seed, wanted.seconds
     say(f"seed {seed}; logs are in {directory}")
-    async with running(directory, Shape()) as system:
+    async with running(directory, Shape(brokers=wanted.brokers, disks=True)) as system:
         for process in system.processes:
             await process.start()
         load = Load(system.kafka.bootstrap, random.Random(seed), wanted.movers)

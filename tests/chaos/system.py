@@ -1,9 +1,10 @@
 """Everything that is under test: servers, processes, and the proxies between them.
 
 The log and the participants have a Postgres each, so that either may die
-alone. Each process reaches its Postgres through a proxy of its own. Kafka has
-a second listener behind a proxy, and some processes use that one: so Kafka
-can be cut off from these, and not from the others.
+alone. Each process reaches its Postgres through a proxy of its own. Each broker
+of Kafka has a second listener behind a proxy, and some processes use that one:
+so it can be cut off from these, and not from the others. Where we may mount,
+the log and one broker have a disk of their own, so that it can be full.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from compose.local.brokers import LocalBrokers
 from compose.local.child import Child
 from compose.local.cluster import Cluster
 from compose.local.errors import StackError
@@ -22,6 +24,7 @@ from compose.local.guard import state_and_parent
 from compose.local.kafka import LocalKafka
 from compose.local.postgres import LocalPostgres
 from compose.local.proxy import FaultProxy
+from compose.local.small_disk import SmallDisk
 from compose.local.stack import LocalStack
 from tests.chaos.services import DATABASES
 
@@ -48,6 +51,9 @@ class Shape(NamedTuple):
     )
     source: Path | None = None
     """The tree whose code runs; by default, this one."""
+    brokers: int = 1
+    disks: bool = False
+    """Whether the log and a broker have disks of their own, which are in memory."""
 
 
 class Link(NamedTuple):
@@ -124,6 +130,11 @@ class Server:
     def __init__(self, name: str, server: LocalKafka | LocalPostgres) -> None:
         self.name, self.lock = name, asyncio.Lock()
         self._server = server
+        self.disk: SmallDisk | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._server.alive
 
     async def kill(self) -> None:
         """SIGKILL, with all of its children."""
@@ -145,16 +156,18 @@ class System:
 
     def __init__(
         self,
-        kafka: LocalKafka,
-        kafka_link: Link,
+        kafka: LocalBrokers,
+        kafka_links: Sequence[Link],
         log: LocalPostgres,
         data: LocalPostgres,
         cluster: Cluster,
     ) -> None:
-        self.kafka, self.kafka_link = kafka, kafka_link
+        self.kafka, self.kafka_links = kafka, kafka_links
         self.log, self.data, self.cluster = log, data, cluster
+        self.brokers = [
+            Server(link.name, b) for link, b in zip(kafka_links, kafka.nodes, strict=True)
+        ]
         self.servers = {
-            "kafka": Server("Kafka", kafka),
             "log": Server("the log's Postgres", log),
             "data": Server("the participants' Postgres", data),
         }
@@ -217,11 +230,14 @@ class System:
 async def running(directory: Path, shape: Shape) -> AsyncGenerator[System]:
     """Start the servers, and create all that is needed; processes are made, not started."""
     async with AsyncExitStack() as open_:
-        kafka = LocalKafka(directory / "kafka")
+        kafka = LocalBrokers(directory / "kafka", shape.brokers)
+        disks = _disks(directory, kafka, open_) if shape.disks else (None, None)
         open_.push_async_callback(asyncio.to_thread, kafka.stop)
-        # Its proxy takes its port before anything else can.
-        ports = kafka.ports
-        kafka_link = await _link("Kafka", ports.proxied, open_, port=ports.proxy)
+        # Their proxies take their ports before anything else can.
+        links = [
+            await _link(_broker(n, shape), node.ports.proxied, open_, port=node.ports.proxy)
+            for n, node in enumerate(kafka.nodes, 1)
+        ]
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(kafka.launch, lambda _: None))
             log = group.create_task(_started(partial(_start_log, directory), open_))
@@ -231,14 +247,35 @@ async def running(directory: Path, shape: Shape) -> AsyncGenerator[System]:
             directory / "processes",
             definitions=DEFINITIONS,
             participants=[SERVICES],
-            environment={**RESOLVE, "TWOFOLD_PG_DSN": data.result().dsn("postgres")},
+            environment={
+                **RESOLVE,
+                "TWOFOLD_PG_DSN": data.result().dsn("postgres"),
+                "TWOFOLD_KAFKA__REPLICATION": str(min(shape.brokers, 3)),
+            },
             source=shape.source,
         )
-        system = System(kafka, kafka_link, log.result(), data.result(), cluster)
+        system = System(kafka, links, log.result(), data.result(), cluster)
+        system.servers["log"].disk, system.brokers[0].disk = disks
         await system.add(shape, open_)
         await asyncio.to_thread(cluster.prepare)
         open_.push_async_callback(asyncio.to_thread, cluster.stop)
         yield system
+
+
+def _broker(number: int, shape: Shape) -> str:
+    return "Kafka" if shape.brokers == 1 else f"broker {number}"
+
+
+def _disks(
+    directory: Path, kafka: LocalBrokers, open_: AsyncExitStack
+) -> tuple[SmallDisk | None, SmallDisk | None]:
+    """Mount what the log's and the first broker's data will be on; it outlives both servers."""
+    log = SmallDisk.mount(LocalPostgres(directory / "log").place())
+    broker = SmallDisk.mount(kafka.nodes[0].data)
+    for disk in (log, broker):
+        if disk is not None:
+            open_.callback(disk.unmount)
+    return log, broker
 
 
 async def _started(start: Callable[[], LocalPostgres], open_: AsyncExitStack) -> LocalPostgres:

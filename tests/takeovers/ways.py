@@ -110,7 +110,7 @@ def _to_the_log(trouble: Trouble) -> Harm:
 
 
 def _to_kafka(trouble: Trouble) -> Harm:
-    return lambda scene: trouble(scene.system.kafka_link)
+    return lambda scene: trouble(scene.system.kafka_links[0])
 
 
 UNPLANNED: Final = (
