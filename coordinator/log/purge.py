@@ -75,7 +75,7 @@ STILL_THERE: Final = """
 
 
 async def purge(pool: Any, keep: Mapping[str, int], now_us: int, limit: int, part_us: int) -> int:
-    """Forget at most so many; once none is left, empty a part if one is ripe.
+    """Forget at most so many; once no more are due, empty the parts that are ripe.
 
     ``keep`` says for each name how many microseconds after its end one is kept.
     Whoever finds somebody else at it leaves it to him, and returns 0.
@@ -91,16 +91,16 @@ async def purge(pool: Any, keep: Mapping[str, int], now_us: int, limit: int, par
             [[mine]] = await ask(connection, "SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY)
             if not mine:
                 return 0
-            if gone := await _forget(connection, keep, now_us, limit, part_us):
-                return gone
+            gone = await _forget(connection, keep, now_us, limit, part_us)
+        if gone == limit:
+            return gone
         longest_us = max(keep.values())
         for part in ripe(now_us, longest_us, part_us):
             async with pool.acquire() as connection, connection.transaction():
-                if await _empty(connection, part, now_us, part_us):
-                    break
+                await _empty(connection, part, now_us, part_us)
     except TROUBLE as error:
         raise unavailable(error) from error
-    return 0
+    return gone
 
 
 async def _forget(
@@ -119,21 +119,21 @@ async def _forget(
     return len(gone)
 
 
-async def _empty(connection: Any, part: Part, now_us: int, part_us: int) -> bool:
-    """Empty one part, unless it was; False also if somebody reads it, or too much must stay."""
+async def _empty(connection: Any, part: Part, now_us: int, part_us: int) -> None:
+    """Empty one part, unless it was, or somebody reads it, or too much must stay."""
     done = "SELECT FROM twofold.emptied_part WHERE slot = $1 AND part >= $2"
     if await ask(connection, done, part.slot, part.number):
-        return False
+        return
     table = f"twofold.decision_log_{part.slot}"
     try:
         # Whoever waits for such a lock holds up all who come after him: so nobody waits.
         await connection.execute(f"LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE NOWAIT")
     except asyncpg.LockNotAvailableError:
-        return False
+        return
     kept = await _still_wanted(connection, part, now_us, part_us)
     if kept is None:
         logger.warning("part_not_emptied", slot=part.slot, wanted=f"over {MOST_KEPT}")
-        return False
+        return
     await connection.execute(
         "CREATE TEMP TABLE put_back (LIKE twofold.decision_log) ON COMMIT DROP"
     )
@@ -146,7 +146,6 @@ async def _empty(connection: Any, part: Part, now_us: int, part_us: int) -> bool
     """
     await ask(connection, emptied, part.slot, part.number)
     logger.info("part_emptied", slot=part.slot, kept=len(kept))
-    return True
 
 
 async def _still_wanted(

@@ -75,6 +75,18 @@ async def test_a_part_goes_when_its_time_has_come(
     assert await records(hands) == 0
 
 
+async def test_parts_are_emptied_while_work_goes_on(
+    log: PostgresLog, hands: Connection, at: Position
+) -> None:
+    """There is always something that has just fallen due; nobody waits for a quiet moment."""
+    await begin(log, at, 1, 0.2, Status.ENDED)
+    await begin(log, at, 2, 1.1, Status.ENDED)
+
+    assert await log.purge(KEEP, DAY_0_US + int((1.2 + REACH) * DAY_US), limit=100) == 2
+
+    assert await records(hands) == 1
+
+
 async def test_what_is_wanted_is_put_back(
     log: PostgresLog, hands: Connection, at: Position
 ) -> None:
