@@ -136,7 +136,8 @@ class Triggers:
             if start.key is not None:
                 key = str(start.key({"event": body}))
         except EvaluationFailed as error:
-            raise NotAnEvent(str(error)) from error
+            private = definition.private is not None
+            raise NotAnEvent("an expression has no value" if private else str(error)) from error
         if not gids.is_start_key(key):
             raise NotAnEvent(gids.KEY_RULE)
         return Begin(definition=definition.name, key=key, input=body)
@@ -160,7 +161,13 @@ class Triggers:
             key=event.key,
             value=event.value,
             headers=event.headers,
+            private=self._is_private(event.topic),
         )
+
+    def _is_private(self, topic: str) -> bool:
+        """Tell whether any definition finds something sensitive in the events of a topic."""
+        newest = self._definitions.all_newest()
+        return any(d.private is not None for d in newest if d.start.topic == topic)
 
     def _topics_wanted(self) -> frozenset[str]:
         return frozenset(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from traceback import format_tb
 from typing import Any
 
 import structlog
@@ -101,6 +102,7 @@ class Turn:
         shard = self._holdings.shards.get(received.partition)
         if shard is None or not self._is_next(shard, received):
             return
+        envelope: Envelope | None = None
         try:
             envelope = unseal(received.headers, received.value)
             if received.topic == self._setting.topics.requests:
@@ -108,7 +110,7 @@ class Turn:
             else:
                 self._reply(shard, envelope.message)
         except (Unreadable, Nonsense) as error:
-            self._bury(received, str(error))
+            self._bury(received, str(error), private=self._is_private(envelope))
         self.work.positions[shard.id] = shard.position
 
     def resume(self, live: Live) -> None:
@@ -313,7 +315,11 @@ class Turn:
         try:
             step = machine.react(live.state, event, self._now_us)
         except Exception as error:  # a bug of ours: it parks one transaction, not the shard
-            logger.exception("transaction_parked_by_a_bug", gid=live.gid)
+            if live.state.definition.private is None:
+                logger.exception("transaction_parked_by_a_bug", gid=live.gid)
+            else:  # what an error says may be about a value
+                where = format_tb(error.__traceback__)[-1]
+                logger.error("transaction_parked_by_a_bug", gid=live.gid, where=where)  # noqa: TRY400
             step = machine.park(live.state, f"a bug of the coordinator: {error!r}", self._now_us)
         self._apply(live, step)
 
@@ -417,7 +423,15 @@ class Turn:
         if shard not in self.work.positions:
             self.work.positions[shard] = self._holdings.shards[shard].position
 
-    def _bury(self, received: Received, reason: str) -> None:
+    def _is_private(self, envelope: Envelope | None) -> bool:
+        """Tell whether a start has an input that is not for everyone."""
+        begin = envelope.message if envelope is not None else None
+        if not isinstance(begin, Begin):
+            return False
+        definition = self._setting.definitions.newest(begin.definition)
+        return definition is not None and definition.private is not None
+
+    def _bury(self, received: Received, reason: str, *, private: bool) -> None:
         self.work.buried.append(
             bury(
                 grave=self._setting.topics.dead_letters,
@@ -426,6 +440,7 @@ class Turn:
                 key=received.key,
                 value=received.value,
                 headers=received.headers,
+                private=private,
             )
         )
 

@@ -217,6 +217,7 @@ class StepPart(Part):
         Field(description="when an answer does not come in time; default: retry"),
     ] = "retry"
     pivot: Annotated[bool, Field(description="past this step there is no way back")] = False
+    sensitive: Annotated[bool, Field(description="its result is not to be shown")] = False
 
     @property
     def first_call(self) -> str | None:
@@ -264,6 +265,7 @@ class BranchPart(Part):
     call: Annotated[CallText, Field(description="participant.command")]
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
+    sensitive: Annotated[bool, Field(description="its result is not to be shown")] = False
 
 
 class AtomicDocument(Part):

@@ -8,6 +8,7 @@ as one thing does not hide another.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -50,7 +51,9 @@ from sagas.model import (
     Step,
     Undo,
 )
+from sagas.private import Find, Private, no_places
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
+from sagas.references import sensitive_names
 from sagas.schedule import ScheduleInvalid, event_of, schedule
 from sagas.schema import SchemaInvalid, input_check
 from sagas.shape import shape
@@ -288,10 +291,11 @@ class _Reader:
                     )
 
     def _begins(self, document: SagaDocument | AtomicDocument) -> dict[str, Any]:
-        start, check_input = self._start(document.start), self._input(document.input)
+        start, (check_input, find) = self._start(document.start), self._input(document.input)
         if start.every is not None:
             self._starts_by_the_clock(document.start, check_input)
-        return {"start": start, "check_input": check_input}
+        private = self._private(document, find)
+        return {"start": start, "check_input": check_input, "private": private}
 
     def _starts_by_the_clock(self, part: StartPart, check_input: InputCheck) -> None:
         """Refuse what only events have, and an input that the clock cannot give."""
@@ -335,7 +339,7 @@ class _Reader:
             reply_to=part.reply_to,
         )
 
-    def _input(self, schema: dict[str, Any] | None) -> InputCheck:
+    def _input(self, schema: dict[str, Any] | None) -> tuple[InputCheck, Find | None]:
         try:
             return input_check(schema)
         except SchemaInvalid as error:
@@ -345,6 +349,19 @@ class _Reader:
             )
             self.problems.append(problem)
             return input_check(None)
+
+    def _private(
+        self, document: SagaDocument | AtomicDocument, find: Find | None
+    ) -> Private | None:
+        """Tell what is not to be shown; the key of a start is shown everywhere."""
+        key, path = document.start.key or "", ("start", "key")
+        for name in sensitive_names(document.input or {}) if find is not None else ():
+            if re.search(rf"\bevent\.{re.escape(name)}\b", key):
+                said = f"`{name}` is sensitive, and a start key is shown in lists, logs and traces"
+                self.problems.append(self._source.problem("sensitive-key", said, path=path))
+        parts = document.branches if isinstance(document, AtomicDocument) else document.steps
+        hidden = [name for name, part in parts.items() if part.sensitive]
+        return Private(find or no_places, hidden) if find is not None or hidden else None
 
     def _output(self, value: Any, names: list[str]) -> Expression | None:
         if value is None:

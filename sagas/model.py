@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from sagas.private import Private
+
 Json: TypeAlias = Any
 Scope: TypeAlias = Mapping[str, Json]
 """What an expression may name, by its root: input, steps, branches, txn, event."""
@@ -209,6 +211,8 @@ class Definition:
     check_input: InputCheck
     output: Expression | None
     retain_us: int = RETAIN_US
+    private: Private | None = None
+    """What is not to be shown, if anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

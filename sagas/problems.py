@@ -43,6 +43,7 @@ Code: TypeAlias = Literal[
     "reply-loop",
     "tcc-past-pivot",
     "tcc-undo",
+    "sensitive-key",
     "two-pivots",
     "two-starts",
     "undo-after-pivot",

@@ -14,7 +14,6 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from sagas.document import NOT_YET
 from sagas.problems import Code
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -85,15 +84,27 @@ def refuse_unusable(schema: Schema) -> Any:
 
 
 def _refuse_words(part: Schema, path: Path) -> None:
-    if "sensitive" in part:
-        said = "`sensitive` is not part of the language yet"
-        where = (*path, "sensitive")
-        raise SchemaInvalid(said, where, code="unknown-word", hint=NOT_YET, key=True)
+    if not isinstance(part.get("sensitive", True), bool):
+        raise SchemaInvalid("`sensitive` is true or false", (*path, "sensitive"))
     if "$id" in part:
         said = "`$id` is not allowed: a definition's schema has no other address"
         raise SchemaInvalid(said, (*path, "$id"), hint="refer to `#/$defs/…`", key=True)
     if part.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
         raise SchemaInvalid("only JSON Schema 2020-12 is read", (*path, "$schema"), hint=DIALECT)
+
+
+def has_sensitive(schema: Schema) -> bool:
+    """Tell whether a schema declares anything as sensitive."""
+    return any(part.get("sensitive") is True for part, _ in _subschemas(schema, ()))
+
+
+def sensitive_names(schema: Schema) -> list[str]:
+    """Name, with dots, the properties that are always sensitive."""
+    return [
+        ".".join(map(str, path[1::2]))
+        for part, path in _subschemas(schema, ())
+        if part.get("sensitive") is True and set(path[::2]) == {"properties"}
+    ]
 
 
 def _resolved(resolver: Any, reference: str, path: Path, known: set[int]) -> Any:

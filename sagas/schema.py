@@ -6,10 +6,12 @@ import json
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator, exceptions
+from referencing.jsonschema import DRAFT202012
 
 from sagas.document import AtomicDocument, SagaDocument
 from sagas.model import InputCheck, InputRefused, Json
-from sagas.references import SchemaInvalid, refuse_unusable
+from sagas.private import Find, finder
+from sagas.references import SchemaInvalid, has_sensitive, refuse_unusable
 
 __all__ = ["SchemaInvalid", "input_check", "language_schema", "schema_text"]
 
@@ -17,8 +19,8 @@ __all__ = ["SchemaInvalid", "input_check", "language_schema", "schema_text"]
 _LONGEST: Final = 300
 
 
-def input_check(schema: dict[str, Any] | None) -> InputCheck:
-    """Compile a definition's `input`.
+def input_check(schema: dict[str, Any] | None) -> tuple[InputCheck, Find | None]:
+    """Compile a definition's `input`: what checks it, and what finds its sensitive places.
 
     Raises:
         SchemaInvalid: it is no JSON Schema of draft 2020-12, or not one that
@@ -26,7 +28,7 @@ def input_check(schema: dict[str, Any] | None) -> InputCheck:
 
     """
     if schema is None:
-        return lambda _value: None
+        return lambda _value: None, None
     library: Any = exceptions
     try:
         Draft202012Validator.check_schema(schema)
@@ -38,17 +40,28 @@ def input_check(schema: dict[str, Any] | None) -> InputCheck:
     except RecursionError as error:
         raise SchemaInvalid("its references are chained too deeply", ()) from error
     validator: Any = Draft202012Validator(schema, registry=registry)
+    root: Any = registry.resolver_with_root(DRAFT202012.create_resource(schema))
+    find = finder(schema, lambda ref: root.lookup(ref).contents) if has_sensitive(schema) else None
 
     def check(value: Json) -> None:
         try:
             error = library.best_match(validator.iter_errors(value))
         except (RecursionError, ArithmeticError) as failed:
-            raise InputRefused(f"input: it cannot be checked: {failed}") from failed
+            said = str(failed) if find is None else type(failed).__name__
+            raise InputRefused(f"input: it cannot be checked: {said}") from failed
         if error is not None:
             where = ".".join(map(str, error.absolute_path))
-            raise InputRefused(_short(f"input{'.' + where if where else ''}: {error.message}"))
+            said = error.message if find is None else _without_values(error)
+            raise InputRefused(_short(f"input{'.' + where if where else ''}: {said}"))
 
-    return check
+    return check, find
+
+
+def _without_values(error: Any) -> str:
+    """Say what is wrong with an input that has sensitive fields: they may be anywhere in it."""
+    if error.validator == "required":
+        return error.message
+    return f"it does not fit `{error.validator}`; its values are not shown"
 
 
 def _short(reason: str) -> str:

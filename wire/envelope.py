@@ -271,12 +271,14 @@ def bury(
     key: bytes | None,
     value: bytes | None,
     headers: Iterable[tuple[str, bytes | None]],
+    private: bool = False,
 ) -> Record:
     """Write a record that cannot be read to the dead-letter topic: as it came, and why.
 
     ``origin`` is topic/partition/offset, and leads to the whole of what is cut
-    here: a body or headers so large that the topic would refuse them. What was
-    cut is named, since what is left must not be taken for the whole.
+    here: a body or headers so large that the topic would refuse them, and a
+    body that is not for everyone. What was cut is named, since what is left
+    must not be taken for the whole.
     """
     kept = [(name, text or b"") for name, text in headers if name not in GRAVE]
     cut: list[str] = []
@@ -284,12 +286,13 @@ def bury(
         kept, cut = [], ["headers"]
     if len(key or b"") > MAX_KEY_BYTES:
         cut.append("key")
-    if len(value or b"") > MAX_BODY_BYTES:
+    most = 0 if private else MAX_BODY_BYTES
+    if len(value or b"") > most:
         cut.append("body")
     return Record(
         grave,
         key[:MAX_KEY_BYTES] if key is not None else None,
-        value[:MAX_BODY_BYTES] if value is not None else None,
+        value[:most] if value is not None else None,
         [
             *kept,
             (REASON, reason.encode("utf-8", "replace")[:2000]),

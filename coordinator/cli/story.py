@@ -14,12 +14,13 @@ import msgspec
 from coordinator.cli import plain
 from coordinator.core import machine
 from coordinator.core.machine import State
-from coordinator.core.records import CompensationBegan, Decision, Entry
+from coordinator.core.records import Begun, CompensationBegan, Decision, Entry, StepDone
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from coordinator.telemetry import identity
 from sagas.model import AnyDefinition, Gate, Step
+from sagas.private import HIDDEN, Veil
 from wire.messages import Json
 
 
@@ -61,7 +62,13 @@ class Story:
 
     @property
     def waits(self) -> str:
-        return plain.why(self.state, self.now_us)
+        return self._veiled(plain.why(self.state, self.now_us))
+
+    @property
+    def input(self) -> Json:
+        """What it began with, without what is sensitive."""
+        private, given = self.definition.private, self.state.begun.input
+        return given if private is None else private.shown(given)
 
     @property
     def deadline_us(self) -> int | None:
@@ -72,19 +79,52 @@ class Story:
     @property
     def output(self) -> Json:
         if isinstance(self.state, SagaState):
-            return self.state.output
-        return self.state.decided.output if self.state.decided else None
+            return self._veiled(self.state.output)
+        return self._veiled(self.state.decided.output if self.state.decided else None)
 
     @property
     def parts(self) -> list[Part]:
-        if isinstance(self.state, SagaState):
-            return [*self._steps(self.state)]
-        return [*_branches(self.state)]
+        state = self.state
+        parts = self._steps(state) if isinstance(state, SagaState) else _branches(state)
+        return [self._without_secrets(part) for part in parts]
+
+    def _without_secrets(self, part: Part) -> Part:
+        private = self.definition.private
+        if private is None:
+            return part
+        hidden = part.name in private.parts and part.result is not None
+        return part._replace(result=HIDDEN if hidden else self._veiled(part.result))
 
     def history(self) -> Iterator[tuple[Entry, str]]:
         """Tell each record as a sentence."""
         for entry in self.entries:
-            yield entry, plain.sentence(entry.record, entry.at_us)
+            yield entry, self._veiled(plain.sentence(entry.record, entry.at_us))
+
+    def _veiled(self, value: Json) -> Json:
+        """Hide what is sensitive, wherever it has got to."""
+        return value if self._veil is None else self._veil.json(value)
+
+    @property
+    def _veil(self) -> Veil | None:
+        private, state = self.definition.private, self.state
+        if private is None:
+            return None
+        if isinstance(state, SagaState):
+            results = {name: step.data for name, step in state.steps.items()}
+        else:
+            results = dict(state.results)
+        return private.veil(state.begun.input, results)
+
+    def _record(self, entry: Entry) -> Json:
+        """Return a record as an object."""
+        record, private = msgspec.to_builtins(entry.record), self.definition.private
+        if private is None:
+            return record
+        if isinstance(entry.record, Begun):
+            record["input"] = self.input
+        elif isinstance(entry.record, StepDone) and entry.record.step in private.parts:
+            record["data"] = HIDDEN
+        return self._veiled(record)
 
     def _steps(self, saga: SagaState) -> Iterator[Part]:
         changed = _changes(self.entries)
@@ -101,7 +141,7 @@ class Story:
             "waits": self.waits,
             "deadline_at": _moment(self.deadline_us),
             "trace_id": self.trace,
-            "input": self.state.begun.input,
+            "input": self.input,
             "output": self.output,
             "parts": [_part_as_json(part) for part in self.parts],
             "history": [
@@ -110,7 +150,7 @@ class Story:
                     "at": plain.moment(entry.at_us),
                     "after_ms": (entry.at_us - began_us) // 1000,
                     "said": said,
-                    "record": msgspec.to_builtins(entry.record),
+                    "record": self._record(entry),
                 }
                 for entry, said in self.history()
             ],

@@ -115,7 +115,7 @@ def _print_header(view: TransactionView, story: Story, owner: Owner | None) -> N
         ("waits", story.waits),
         ("owner", _owner(view, owner) if view.status is Status.OPEN else ""),
         ("trace", story.trace or ""),
-        ("input", compact(story.state.begun.input)),
+        ("input", compact(story.input)),
         ("output", compact(story.output) if story.output is not None else ""),
     ]
     for name, said in lines:

@@ -149,6 +149,14 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """Tell whether the time for all attempts reaches as far as another one."""
         return retry.allows(max(self.steps[step].first_us, self.clock_us), next_at_us)
 
+    def veiled(self, text: str) -> str:
+        """Return a text without what is sensitive."""
+        private = self.definition.private
+        if private is None:
+            return text
+        results = {name: state.data for name, state in self.steps.items()}
+        return private.veil(self.begun.input, results).text(text)
+
     def in_phase(self, *phases: StepPhase) -> Iterator[tuple[Step, StepState]]:
         """Yield the steps that stand there, in the definition's order."""
         for name, state in self.steps.items():

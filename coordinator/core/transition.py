@@ -66,6 +66,10 @@ class MachineState(Protocol):
     @property
     def phase(self) -> StrEnum: ...
 
+    def veiled(self, text: str) -> str:
+        """Return a text without what its definition declares as sensitive."""
+        ...
+
     def evolve(self, record: AnyRecord, at_us: int, /) -> Any:
         """Return the state in which the record is true: the only durable change there is."""
         ...
@@ -83,7 +87,13 @@ class Transition(msgspec.Struct, Generic[S], frozen=True):
     dropped: str = ""
 
     def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:
-        """Add a fact. The log and the state cannot differ, since both come from here."""
+        """Add a fact. The log and the state cannot differ, since both come from here.
+
+        What is sensitive stays out of reasons: these are shown to everyone.
+        """
+        if said := getattr(record, "reason", ""):
+            veiled = self.state.veiled(said)
+            record = record if veiled == said else replace(record, reason=veiled)
         state: S = self.state.evolve(record, now_us)
         return replace(self, state=state, records=(*self.records, record))
 

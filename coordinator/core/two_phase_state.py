@@ -88,6 +88,11 @@ class TwoPhase(msgspec.Struct, frozen=True, eq=False):
         phase = Phase.DELEGATED if alone else Phase.PREPARING
         return cls(gid, definition, begun, at_us, phase)
 
+    def veiled(self, text: str) -> str:
+        """Return a text without what is sensitive."""
+        private = self.definition.private
+        return text if private is None else private.veil(self.begun.input, self.results).text(text)
+
     def evolve(self, record: AnyRecord, at_us: int) -> TwoPhase:
         """Return the state in which the record is true."""
         match record:

@@ -54,14 +54,10 @@ def test_a_schema_is_checked_by_itself_and_has_an_end(schema: Any, said: str) ->
     assert said in found.message
 
 
-def test_what_keeps_a_field_out_of_logs_is_not_accepted_in_vain() -> None:
-    """It is planned: until then somebody would rely on it."""
-    found = problem({"properties": {"card": {"type": "string", "sensitive": True}}})
-    assert (found.code, found.message) == (
-        "unknown-word",
-        "`sensitive` is not part of the language yet",
-    )
-    with_input({"properties": {"sensitive": {"type": "boolean"}}})  # a field may be called so
+def test_what_is_sensitive_is_so_or_is_not() -> None:
+    """A text would be taken for true by somebody, and for false by somebody else."""
+    found = problem({"properties": {"card": {"type": "string", "sensitive": "yes"}}})
+    assert (found.code, found.message) == ("input-schema", "`sensitive` is true or false")
 
 
 def test_a_schema_may_refer_to_its_own_parts() -> None:

@@ -409,4 +409,11 @@ CORES: Final = (
         "    return move.remember(record, now_us).remember(closed, now_us)\n",
         "compensated, and an effect still stands",
     ),
+    Mutant(
+        "lets secrets into reasons",
+        "coordinator/core/transition.py",
+        "            record = record if veiled == said else replace(record, reason=veiled)\n",
+        "",
+        "a participant that says which card it refuses has it in lists, traces and outcomes",
+    ),
 )
