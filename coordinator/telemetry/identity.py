@@ -71,13 +71,18 @@ def root(gid: str, unique: str, incoming: str | None, *, sampled: bool) -> tuple
     return str(TraceContext(cause.trace, span, cause.sampled)), cause.span
 
 
+def is_kept(root_traceparent: str) -> bool:
+    """Tell whether the spans of a trace are exported. This is asked at every event."""
+    return root_traceparent.endswith("-01")
+
+
 def child(root_traceparent: str, gid: str, message: AnyMessage) -> str:
     """Return the traceparent that a message carries: the root's, with another span.
 
     The root's is one that `root` has made, so its parts are where they belong.
     Of a trace that is not kept nobody will see the span: it is not named.
     """
-    if root_traceparent.endswith("-00"):
+    if not is_kept(root_traceparent):
         return root_traceparent
     span = span_of(gid, label_of(message))
     return f"{root_traceparent[: _SPAN.start]}{span}{root_traceparent[_SPAN.stop :]}"

@@ -73,13 +73,10 @@ class Tracing(Watcher):
 
     def watch(self, trails: Sequence[Trail], now_us: int) -> None:
         for trail in trails:
-            begun = trail.live.state.begun
-            context = identity.parse(begun.traceparent)
-            if context is None:
-                continue
-            if context.sampled:
+            traceparent = trail.live.state.begun.traceparent
+            if identity.is_kept(traceparent):
                 self._show(trail, now_us)
-            elif any(is_bad(entry.record) for entry in trail.entries):
+            elif traceparent and any(is_bad(entry.record) for entry in trail.entries):
                 self._late.append((trail.live.gid, trail.live.state.definition))
                 self._bell.set()
 
