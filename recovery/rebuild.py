@@ -41,7 +41,7 @@ from coordinator.core.saga_state import Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
-from sagas.model import EvaluationFailed
+from sagas.model import EvaluationFailed, OnRefused
 from wire.messages import Json
 from wire.messages import Outcome as Told
 
@@ -157,7 +157,7 @@ def _saga(move: Move, traces: Traces, now_us: int) -> Move:
         return move
     if move.state.phase is not Phase.PARKED:
         move = _forward(move, traces, now_us)
-        if _turned_back(traces):
+        if _turned_back(move.state, traces):
             move = _back(move, traces, now_us)
     return _closed(move, traces, now_us)
 
@@ -175,7 +175,21 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
         elif did.status in ("done", "undone"):
             done = StepDone(step=name, attempt=step.attempt, data=did.data)
             move = move.remember(done, now_us)
+        elif did.status == "refused" and _goes_without(move.state, name):
+            move = _refused(move, name, did.reason, now_us)
+            move = move.remember(StepSkipped(step=name, refused=True), now_us)
     return move
+
+
+def _goes_without(state: SagaState, name: str) -> bool:
+    """Tell whether a saga goes on when this step is refused."""
+    step = state.definition.steps.get(name)
+    return step is not None and step.on_refused is OnRefused.CONTINUE
+
+
+def _refused(move: Move, name: str, reason: str, now_us: int) -> Move:
+    attempt = move.state.steps[name].attempt
+    return move.remember(StepRefused(step=name, attempt=attempt, reason=reason), now_us)
 
 
 def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
@@ -184,7 +198,7 @@ def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     It had not if anything has left a trace that comes after the gate.
     """
     after = move.state.definition.dependents[name]
-    if _turned_back(traces) and not any(later in traces.steps for later in after):
+    if _turned_back(move.state, traces) and not any(later in traces.steps for later in after):
         return move
     return move.remember(StepDone(step=name, attempt=1), now_us)
 
@@ -192,17 +206,22 @@ def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
 def _past_unwanted(move: Move, name: str, now_us: int) -> Move:
     """Go past a step that left no trace because it was never to be asked."""
     try:
-        wanted = saga.wanted(move.state.definition.steps[name], saga.scope(move.state))
+        step = move.state.definition.steps[name]
+        wanted = saga.wanted(move.state, step, saga.scope(move.state))
     except EvaluationFailed:
         return move
     return move if wanted else move.remember(StepSkipped(step=name), now_us)
 
 
-def _turned_back(traces: Traces) -> bool:
+def _turned_back(state: SagaState, traces: Traces) -> bool:
     told = traces.told
     if told is not None and Outcome(told.outcome) in FINAL:
         return told.outcome != Outcome.COMMITTED
-    back = any(did.status in ("refused", "sealed", "undone") for did in traces.steps.values())
+    back = any(
+        did.status in ("sealed", "undone")
+        or (did.status == "refused" and not _goes_without(state, name))
+        for name, did in traces.steps.items()
+    )
     return back or Sent.UNDO in traces.sent
 
 
@@ -213,8 +232,7 @@ def _back(move: Move, traces: Traces, now_us: int) -> Move:
         for name, did in traces.steps.items():
             step = state.steps.get(name)
             if did.status == "refused" and step and step.phase is StepPhase.RUNNING:
-                refused = StepRefused(step=name, attempt=step.attempt, reason=did.reason)
-                move = move.remember(refused, now_us)
+                move = _refused(move, name, did.reason, now_us)
         if move.state.past_pivot:
             return move.remember(Parked(reason=f"{HAD_TURNED_BACK}, past its pivot"), now_us)
         move = move.remember(CompensationBegan(reason=_why(traces)), now_us)

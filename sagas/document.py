@@ -216,6 +216,14 @@ class StepPart(Part):
         Literal["retry", "compensate", "park"],
         Field(description="when an answer does not come in time; default: retry"),
     ] = "retry"
+    on_refused: Annotated[
+        Literal["compensate", "continue"],
+        Field(description="go back, or go on without it, as if it were skipped"),
+    ] = "compensate"
+    on_undo_failure: Annotated[
+        Literal["park", "continue"],
+        Field(description="park at once if it cannot be undone, or undo the others first"),
+    ] = "park"
     pivot: Annotated[bool, Field(description="past this step there is no way back")] = False
     sensitive: Annotated[bool, Field(description="its result is not to be shown")] = False
 
@@ -303,7 +311,6 @@ LATER: Final = frozenset(
         "index",
         "lock",
         "migrate_from",
-        "on_undo_failure",
         "saga",
         "wait",
     }

@@ -38,6 +38,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_tcc(source, document),
         *_deadline(source, document, needs),
         *_budgets(source, document),
+        *_undo_failures(source, document),
     ]
 
 
@@ -216,6 +217,20 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
             "raise the deadline, or lower the timeouts",
             path=("deadline",),
         )
+
+
+def _undo_failures(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    """Refuse to say what follows the failure of an undo that there is not."""
+    for name, step in document.steps.items():
+        no_undo = step.undo is None or isinstance(step.undo, NoUndoPart)
+        if no_undo and step.tcc is None and "on_undo_failure" in step.model_fields_set:
+            yield source.problem(
+                "undo-cannot-fail",
+                f"step `{name}` is never undone, so its undo cannot fail",
+                "remove `on_undo_failure`",
+                path=("steps", name, "on_undo_failure"),
+                key=True,
+            )
 
 
 def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:

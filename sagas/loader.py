@@ -43,6 +43,8 @@ from sagas.model import (
     InputCheck,
     InputRefused,
     OnDeadline,
+    OnRefused,
+    OnUndoFailure,
     OnUnknown,
     Retry,
     Saga,
@@ -204,6 +206,8 @@ class _Reader:
             on_unknown=OnUnknown(part.on_unknown),
             undo=self._undo(name, part, before),
             pivot=part.pivot,
+            on_refused=OnRefused(part.on_refused),
+            on_undo_failure=OnUndoFailure(part.on_undo_failure),
         )
 
     def _undo(self, name: str, part: StepPart, before: list[str]) -> Undo | None:
@@ -275,17 +279,22 @@ class _Reader:
     ) -> None:
         """Refuse what relies on the result of a step that may be skipped.
 
-        A step under the same condition as the other, letter by letter, may rely on it.
+        A step under the same condition as the other, letter by letter, may rely on it,
+        unless the other may be refused as well.
         """
         names = (*_ALWAYS, *_named("steps", parts))
         for result in results:
-            condition = parts[result.partition(".")[2]].if_
-            if condition is None or (of is not None and of.strip() == condition.strip()):
+            relied_on = parts[result.partition(".")[2]]
+            condition, refusable = relied_on.if_, relied_on.on_refused == OnRefused.CONTINUE
+            together = condition is None or (of is not None and of.strip() == condition.strip())
+            if together and not refusable:
                 continue
             for text, where in texts(value, path):
                 if not _always_has_a_value(text, result, names):
-                    said = f"`{result}` is null if its condition is false: its step is skipped then"
-                    hint = f"write `{result} == null ? … : …`, or give this the same `if`"
+                    why = "it is refused" if refusable else "its condition is false"
+                    said = f"`{result}` is null if {why}: its step is skipped then"
+                    same_if = "" if refusable else ", or give this the same `if`"
+                    hint = f"write `{result} == null ? … : …`{same_if}"
                     self.problems.append(
                         self._source.problem("may-be-skipped", said, hint, path=where)
                     )

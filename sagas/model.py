@@ -91,6 +91,20 @@ class OnDeadline(StrEnum):
     PARK = "park"
 
 
+class OnRefused(StrEnum):
+    """What follows a participant's business no before the pivot; after it, a person is asked."""
+
+    COMPENSATE = "compensate"
+    CONTINUE = "continue"  # without this step, as if it were skipped; after the pivot as well
+
+
+class OnUndoFailure(StrEnum):
+    """When a person is asked about a step that cannot be undone: it is parked in either case."""
+
+    PARK = "park"  # at once
+    CONTINUE = "continue"  # once all else is undone
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How often, how far apart, and for how long at most.
@@ -171,6 +185,8 @@ class Step:
     pivot: bool
     confirms: str | None = None
     """The step whose try it makes final. From then on that one is not undone any more."""
+    on_refused: OnRefused = OnRefused.COMPENSATE
+    on_undo_failure: OnUndoFailure = OnUndoFailure.PARK
 
     @property
     def call(self) -> Call | None:

@@ -47,6 +47,7 @@ Code: TypeAlias = Literal[
     "two-pivots",
     "two-starts",
     "undo-after-pivot",
+    "undo-cannot-fail",
     "undo-elsewhere",
     "undo-missing",
     "undo-needs-reply",

@@ -141,7 +141,8 @@ def _of_a_step(
         case StepDone():
             return f"{step} is done" + (f", at attempt {record.attempt}" * (record.attempt > 1))
         case StepSkipped():
-            return f"{step} is skipped: its condition is false"
+            why = "it was refused" if record.refused else "its condition is false"
+            return f"{step} is skipped: {why}"
         case StepRefused():
             return f"{step} was refused{_because(record.reason)}"
         case StepDeferred():

@@ -55,11 +55,21 @@ def refused(saga: SagaState, event: Compensated, now_us: int) -> Move:
 
 
 def close_if_undone(move: Move, now_us: int) -> Move:
-    """Close once nothing is left to undo. If nothing ever was, nothing happened at all."""
+    """Close once nothing is left to undo. If nothing ever was, nothing happened at all.
+
+    What could not be undone is a person's business: at once, or once the rest is undone.
+    """
     saga = move.state
-    phases = {state.phase for state in saga.steps.values()}
-    if saga.phase is not Phase.COMPENSATING or phases & {StepPhase.TO_UNDO, StepPhase.UNDOING}:
+    if saga.phase is not Phase.COMPENSATING:
         return move
+    phases = {state.phase for state in saga.steps.values()}
+    stuck = list(saga.in_phase(StepPhase.STUCK))
+    urgent = any(saga.is_in_the_way(step) for step, _ in stuck)
+    if phases & {StepPhase.TO_UNDO, StepPhase.UNDOING} and not urgent:
+        return move
+    if stuck:
+        told = (f"{step.name} could not be undone: {state.reason}" for step, state in stuck)
+        return move.remember(Parked(reason="; ".join(told)), now_us)
     happened = phases & {StepPhase.UNDONE, StepPhase.STANDING}
     outcome = Outcome.COMPENSATED if happened else Outcome.ABORTED
     return move.remember(Closed(outcome=outcome), now_us)
@@ -114,9 +124,8 @@ def _attempt_failed(
 
 
 def _stick(move: Move, record: UndoFailed, now_us: int) -> Move:
-    """No attempt is left: what still stands is now a person's business."""
-    parked = Parked(reason=f"{record.step} could not be undone: {record.reason}")
-    return move.remember(record, now_us).remember(parked, now_us)
+    """No attempt is left: what still stands is a person's business, now or later."""
+    return close_if_undone(move.remember(record, now_us), now_us)
 
 
 def _stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:

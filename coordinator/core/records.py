@@ -97,9 +97,14 @@ class StepDone(Record, frozen=True, kw_only=True, tag="step-done"):
 
 
 class StepSkipped(Record, frozen=True, kw_only=True, tag="step-skipped"):
-    """A step's condition was false: nobody is asked, and what needed it may start."""
+    """A step is gone without, and what needed it may start.
+
+    Its condition was false, so that nobody is asked; or it was refused, and
+    the definition goes on then.
+    """
 
     step: str
+    refused: bool = False
 
 
 class StepRefused(Record, frozen=True, kw_only=True, tag="step-refused"):

@@ -39,7 +39,7 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
-from sagas.model import Call, EvaluationFailed, Gate, OnDeadline, OnUnknown, Step
+from sagas.model import Call, EvaluationFailed, Gate, OnDeadline, OnRefused, OnUnknown, Step
 from wire.messages import Execute, Executed, Json
 from wire.messages import Outcome as OutcomeMessage
 
@@ -70,10 +70,14 @@ def close_if_done(move: Move, now_us: int) -> Move:
 
 
 def step_refused(saga: SagaState, event: Executed, now_us: int) -> Move:
-    """A business no: the step has no effect, so those before it are undone."""
+    """A business no: the step has no effect. It is gone without, or those before it are undone."""
     if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
         return stale
-    return refuse(Transition(saga), event.step, event.attempt, event.reason, now_us)
+    move = Transition(saga)
+    if saga.definition.steps[event.step].on_refused is OnRefused.CONTINUE:
+        refused = StepRefused(step=event.step, attempt=event.attempt, reason=event.reason)
+        return skip(move.remember(refused, now_us), event.step, now_us, refused=True)
+    return refuse(move, event.step, event.attempt, event.reason, now_us)
 
 
 def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
@@ -252,7 +256,7 @@ def _is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
 def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     values = scope(move.state)
     try:
-        if not wanted(step, values):
+        if not wanted(move.state, step, values):
             return skip(move, step.name, now_us)
         data = step.data(values)
         key = move.state.gid if step.key is None else str(step.key(values))
@@ -275,19 +279,23 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
             return compensation.asked(move, step, state, send, now_us)
 
 
-def wanted(step: Step, values: Mapping[str, Any]) -> bool:
+def wanted(saga: SagaState, step: Step, values: Mapping[str, Any]) -> bool:
     """Tell whether a step's condition holds. What it can name does not change any more.
+
+    Of a try that was gone without, there is nothing to confirm.
 
     Raises:
         EvaluationFailed: it has no value.
 
     """
+    if step.confirms is not None and saga.steps[step.confirms].phase is StepPhase.SKIPPED:
+        return False
     return step.condition is None or bool(step.condition(values))
 
 
-def skip(move: Move, step: str, now_us: int) -> Move:
-    """Go past a step that is not wanted."""
-    return close_if_done(move.remember(StepSkipped(step=step), now_us), now_us)
+def skip(move: Move, step: str, now_us: int, *, refused: bool = False) -> Move:
+    """Go past a step that is not wanted, or that is gone without since it was refused."""
+    return close_if_done(move.remember(StepSkipped(step=step, refused=refused), now_us), now_us)
 
 
 def wake_at_us(saga: SagaState) -> int | None:

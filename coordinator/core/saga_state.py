@@ -30,7 +30,7 @@ from coordinator.core.records import (
     StepUndone,
     UndoFailed,
 )
-from sagas.model import Retry, Saga, Step
+from sagas.model import OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
 
@@ -50,7 +50,7 @@ class StepPhase(StrEnum):
     WAITING = "waiting"  # for the steps it needs
     RUNNING = "running"
     DONE = "done"
-    SKIPPED = "skipped"  # its condition was false: it has no effect and no result
+    SKIPPED = "skipped"  # not wanted, or refused and gone without: no effect and no result
     REFUSED = "refused"
     EXHAUSTED = "exhausted"  # no attempt is left; whether it was done is unknown
     STANDING = "standing"  # the definition says why its effect may stand
@@ -180,7 +180,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                     reason=record.reason,
                 )
             case AttemptFailed() | UndoFailed():
-                return self._attempt_failed(record)
+                return self._attempt_failed(record, at_us)
             case CompensationBegan():
                 return self._turned_back(record, at_us)
             case StepUndone():
@@ -220,17 +220,20 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
 
     def _over_with(self, step: str, phase: StepPhase, data: Json, at_us: int) -> SagaState:
         steps = dict(self.steps)
-        steps[step] = replace(steps[step], phase=phase, data=data, reason="")
+        reason = steps[step].reason if phase is StepPhase.SKIPPED else ""
+        steps[step] = replace(steps[step], phase=phase, data=data, reason=reason)
         for name in self.definition.dependents[step]:
             needs = self.definition.steps[name].needs
             if all(steps[need].phase in OVER for need in needs):
                 steps[name] = StepState.ready(at_us)
         return replace(self, steps=steps)
 
-    def _attempt_failed(self, record: AttemptFailed | UndoFailed) -> SagaState:
+    def _attempt_failed(self, record: AttemptFailed | UndoFailed, at_us: int) -> SagaState:
+        if record.retry_at_us is None and isinstance(record, UndoFailed):
+            stuck = self._set(record.step, phase=StepPhase.STUCK, reason=record.reason)
+            return stuck.promoted(at_us)
         if record.retry_at_us is None:
-            last = StepPhase.STUCK if isinstance(record, UndoFailed) else StepPhase.EXHAUSTED
-            return self._set(record.step, phase=last, reason=record.reason)
+            return self._set(record.step, phase=StepPhase.EXHAUSTED, reason=record.reason)
         return self._set(
             record.step,
             attempt=record.attempt + 1,
@@ -298,12 +301,18 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
 
     def _below_what_stands(self) -> set[str]:
         """Name the steps on which something was built that is not undone yet."""
-        standing = (StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)
+        standing = (StepPhase.TO_UNDO, StepPhase.UNDOING)
         below: set[str] = set()
         for name in reversed(tuple(self.definition.steps)):
-            if name in below or self.steps[name].phase in standing:
-                below.update(self.definition.steps[name].needs)
+            step = self.definition.steps[name]
+            if name in below or self.steps[name].phase in standing or self.is_in_the_way(step):
+                below.update(step.needs)
         return below
+
+    def is_in_the_way(self, step: Step) -> bool:
+        """Tell whether a step cannot be undone, and nothing below it is to be before it is."""
+        stuck = self.steps[step.name].phase is StepPhase.STUCK
+        return stuck and step.on_undo_failure is OnUndoFailure.PARK
 
 
 _LOGGED: Final = SagaState.__struct_fields__.index("asked")

@@ -32,7 +32,12 @@ RULES: Final = table(
     Phase,
     KINDS,
     on(_P.RUNNING, Kind.STEP_DONE, step_done, "its result is kept; what needed it may start"),
-    on(_P.RUNNING, Kind.STEP_REFUSED, step_refused, "a business no: back, or past the pivot, park"),
+    on(
+        _P.RUNNING,
+        Kind.STEP_REFUSED,
+        step_refused,
+        "a business no: back, or on without it, or past the pivot, park",
+    ),
     on(_P.RUNNING, Kind.STEP_BUSY, step_busy, "asked again later; costs no attempt"),
     on(_P.RUNNING, Kind.STEP_FAILED, step_failed, "tried again while attempts are left"),
     on(_P.RUNNING, Kind.STEP_SILENT, step_silent, "unknown: tried again while attempts are left"),

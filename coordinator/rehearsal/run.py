@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ from coordinator.core.records import Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
 from coordinator.rehearsal.play import Play
-from coordinator.rehearsal.scenarios import HEALTHY, Scenario, scenarios
+from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
 from sagas.model import AnyDefinition, Saga
 from wire.messages import Json
 
@@ -45,7 +45,34 @@ def rehearse(
     """Run a definition through all its scenarios; ``data`` is what steps and branches return."""
     healthy, wanted = _rehearse(definition, HEALTHY, given, data)
     wrong = scenarios(definition, wanted)
-    return [healthy, *(_rehearse(definition, one, given, data)[0] for one in wrong)]
+    ends = [healthy, *(_rehearse(definition, one, given, data)[0] for one in wrong)]
+    if isinstance(definition, Saga):
+        ends += _alternatives(definition, HEALTHY, (wanted, wanted), given, data)
+    return ends
+
+
+def _alternatives(
+    saga: Saga,
+    base: Scenario,
+    asked: tuple[Sequence[str], Sequence[str]],
+    given: dict[str, Json],
+    data: Mapping[str, Json],
+) -> Iterator[End]:
+    """Rehearse what is only wanted where a step is refused, and the saga goes on without it.
+
+    ``asked`` are the steps that ``base`` wants, and which of them may be refused here.
+    """
+    wanted, fresh = asked
+    for name in fresh:
+        refused = without(saga, name)
+        if refused is None:
+            continue
+        here = refused if base is HEALTHY else both(base, refused)
+        now = _rehearse(saga, here, given, data)[1]
+        instead = [one for one in now if one not in wanted]
+        for one in scenarios(saga, now, instead):
+            yield _rehearse(saga, both(here, one), given, data)[0]
+        yield from _alternatives(saga, here, (now, instead), given, data)
 
 
 def _rehearse(

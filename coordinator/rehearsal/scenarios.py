@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from coordinator.rehearsal.actors import Act, Answer, Part, Script
 from coordinator.rehearsal.play import Crash
 from sagas.graph import ancestors
-from sagas.model import AnyDefinition, Atomic, Saga
+from sagas.model import AnyDefinition, Atomic, OnRefused, Saga
 
 
 class Scenario(NamedTuple):
@@ -61,29 +61,45 @@ _UNSENT: Final = "the coordinator crashes before it sends {}"
 HEALTHY: Final = Scenario("nothing goes wrong", {})
 
 
-def scenarios(definition: AnyDefinition, wanted: Collection[str]) -> Iterator[Scenario]:
-    """Yield each run in which one thing goes wrong.
+def scenarios(
+    definition: AnyDefinition, wanted: Collection[str], of: Collection[str] | None = None
+) -> Iterator[Scenario]:
+    """Yield each run in which one thing goes wrong, with one ``of`` these parts, or any.
 
     A step that is not ``wanted`` is never asked for, so nothing can be wrong with it.
     """
     if isinstance(definition, Saga):
-        yield from _of_saga(definition, [name for name in definition.steps if name in wanted])
+        names = [name for name in definition.steps if name in wanted]
+        yield from _of_saga(definition, names, names if of is None else of)
     else:
         yield from _of_atomic(definition)
 
 
-def _of_saga(saga: Saga, wanted: Collection[str]) -> Iterator[Scenario]:
-    for name in wanted:
+def without(saga: Saga, name: str) -> Scenario | None:
+    """Return the run in which a step is refused, if the saga goes on then, perhaps elsewhere."""
+    if saga.steps[name].on_refused is not OnRefused.CONTINUE:
+        return None
+    return Scenario(f"{name} is refused", {(name, Part.DO): (Act.REFUSED,)})
+
+
+def both(first: Scenario, then: Scenario) -> Scenario:
+    """Return the run in which two things go wrong."""
+    return then._replace(name=f"{first.name}, and {then.name}", acts={**first.acts, **then.acts})
+
+
+def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterator[Scenario]:
+    for name in of:
         for said, acts in _STEP:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
         yield Scenario(_UNSENT.format(name), {}, Crash(name, Part.DO, answered=False))
         yield Scenario(_CRASH.format(f"after {name}"), {}, Crash(name, Part.DO, answered=True))
-    for name in wanted:
+    for name in of:
         if saga.steps[name].undo is None:
             continue
         # Something goes wrong only after this step is done, so that it is undone.
         last = _last_before_pivot(saga, name, wanted)
-        why = {(last, Part.DO): (Act.LOST if last == name else Act.REFUSED,)}
+        refusable = saga.steps[last].on_refused is OnRefused.CONTINUE
+        why = {(last, Part.DO): (Act.LOST if last == name or refusable else Act.REFUSED,)}
         for said, acts in _UNDO:
             yield Scenario(said.format(name), {**why, (name, Part.UNDO): acts})
         undo = _UNSENT.format(f"the undo of {name}")
@@ -94,12 +110,15 @@ def _of_saga(saga: Saga, wanted: Collection[str]) -> Iterator[Scenario]:
 
 def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
     """Find the last step that needs this one and may still turn the saga back, or itself."""
-    if saga.pivot is not None and saga.pivot.name in wanted:
+    turns = saga.pivot is not None and saga.pivot.on_refused is not OnRefused.CONTINUE
+    if saga.pivot is not None and turns and saga.pivot.name in wanted:
         return saga.pivot.name
     needs = {step.name: step.needs for step in saga.steps.values()}
     before = {one: ancestors(needs, one) for one in wanted}
-    skipped = saga.pivot.name if saga.pivot is not None else None
-    later = [one for one in wanted if name in before[one] and skipped not in before[one]]
+    pivot = saga.pivot.name if saga.pivot is not None else None
+    later = [
+        one for one in wanted if name in before[one] and one != pivot and pivot not in before[one]
+    ]
     return later[-1] if later else name
 
 

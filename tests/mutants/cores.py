@@ -47,7 +47,7 @@ CORES: Final = (
     Mutant(
         "asks for a step whose condition is false",
         SAGA,
-        "        if not wanted(step, values):\n",
+        "        if not wanted(move.state, step, values):\n",
         "        if False:\n",
         "a step happens that was not wanted",
     ),
@@ -57,6 +57,36 @@ CORES: Final = (
         "    if unknown is not OnUnknown.RETRY:\n",
         "    if False:\n",
         "a person was to look first",
+    ),
+    Mutant(
+        "goes on without what was refused for good",
+        SAGA,
+        "    if saga.definition.steps[event.step].on_refused is OnRefused.CONTINUE:\n",
+        "    if True:\n",
+        "a saga ends as if a no were nothing",
+    ),
+    Mutant(
+        "goes on past what cannot be undone",
+        SAGA_STATE,
+        "        return stuck and step.on_undo_failure is OnUndoFailure.PARK\n",
+        "        return False\n",
+        "what something stands on is undone unseen",
+    ),
+    Mutant(
+        "closes though an undo is stuck",
+        COMPENSATION,
+        "    if stuck:\n",
+        "    if False:\n",
+        "compensated, and an effect still stands",
+    ),
+    Mutant(
+        "starts by the clock what Kafka has not taken",
+        "coordinator/schedules.py",
+        "        await self._producer.burst(list(self._starts(definition, times)))\n"
+        "        await self._log.advance(definition.name, times[-1])\n",
+        "        await self._log.advance(definition.name, times[-1])\n"
+        "        await self._producer.burst(list(self._starts(definition, times)))\n",
+        "whoever dies in between has lost a start",
     ),
     Mutant(
         "counts the time for all attempts from when it began",
@@ -375,22 +405,22 @@ CORES: Final = (
     Mutant(
         "undoes in any order",
         SAGA_STATE,
-        "            if name in below or self.steps[name].phase in standing:\n",
-        "            if name in below and self.steps[name].phase in standing:\n",
+        "            if name in below or self.steps[name].phase in standing or",
+        "            if name in below and self.steps[name].phase in standing or",
         "undo runs in reverse order of dependency",
     ),
     Mutant(
         "undoes below a step that is stuck or being undone",
         SAGA_STATE,
-        "(StepPhase.TO_UNDO, StepPhase.UNDOING, StepPhase.STUCK)\n        below",
+        "(StepPhase.TO_UNDO, StepPhase.UNDOING)\n        below",
         "(StepPhase.TO_UNDO,)\n        below",
         "undo runs in reverse order of dependency",
     ),
     Mutant(
         "closes while an undo is under way",
         COMPENSATION,
-        "phases & {StepPhase.TO_UNDO, StepPhase.UNDOING}:",
-        "phases & {StepPhase.TO_UNDO}:",
+        "phases & {StepPhase.TO_UNDO, StepPhase.UNDOING} and",
+        "phases & {StepPhase.TO_UNDO} and",
         "compensated, and an effect still stands",
     ),
     Mutant(
@@ -400,14 +430,6 @@ CORES: Final = (
         "    record = StepUndone(step=event.step, attempt=event.attempt)\n"
         "    return close_if_undone(Transition(saga).remember(record, now_us), now_us)\n",
         "compensated, and an effect still stands (eventuate-tram-sagas#75)",
-    ),
-    Mutant(
-        "closes though an undo is stuck",
-        COMPENSATION,
-        "    return move.remember(record, now_us).remember(parked, now_us)\n",
-        "    del parked\n    closed = Closed(outcome=Outcome.COMPENSATED)\n"
-        "    return move.remember(record, now_us).remember(closed, now_us)\n",
-        "compensated, and an effect still stands",
     ),
     Mutant(
         "lets secrets into reasons",

@@ -65,8 +65,8 @@ RECOVERIES: Final = (
     Mutant(
         "goes on with a saga that has gone back",
         REBUILD,
-        '    back = any(did.status in ("refused", "sealed", "undone")',
-        '    back = any(did.status in ("refused",)',
+        '        did.status in ("sealed", "undone")\n        or',
+        '        did.status == "sealed"\n        or',
         "a step that was undone stays so",
     ),
     Mutant(

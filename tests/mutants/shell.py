@@ -147,7 +147,7 @@ SHELL: Final = (
     ),
     Mutant(
         "forgets at a takeover what was ordered",
-        TURN,
+        "coordinator/recall.py",
         "        orders=ordered,\n",
         "        orders=ordered - ordered,\n",
         "a person orders once, and the next owner obeys again",

@@ -21,12 +21,13 @@ from coordinator.core.records import (
     Parked,
     StepDone,
     StepSkipped,
+    UndoFailed,
     Withdrawn,
 )
 from coordinator.core.records import Outcome as Ending
 from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
-from sagas.model import AnyDefinition, Atomic, Saga
+from sagas.model import AnyDefinition, Atomic, OnRefused, OnUndoFailure, Saga
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
@@ -65,6 +66,14 @@ class Facts:
     going_back: bool = False
     outcome: Ending | None = None
     steps_done: set[str] = field(default_factory=set[str])
+    without: set[str] = field(default_factory=set[str])
+    """Steps that were refused, and are gone without."""
+    stuck: set[str] = field(default_factory=set[str])
+    """Steps that could not be undone, which is not to keep others from it."""
+
+    def goes_without(self, name: str) -> bool:
+        """Tell whether a step was refused, or the try was that it would confirm."""
+        return not {name, _saga(self).steps[name].confirms}.isdisjoint(self.without)
 
 
 class Check(logs.Watching, databases.Watching):
@@ -185,9 +194,11 @@ class Check(logs.Watching, databases.Watching):
                 )
                 facts.steps_done.add(record.step)
             case StepSkipped():
-                unwanted = not wanted(_saga(facts), record.step)
-                self.insist(unwanted, "only what is not wanted is skipped", f"{gid} {record.step}")
-                facts.steps_done.add(record.step)
+                self._skipped(gid, facts, record)
+            case UndoFailed(retry_at_us=None):
+                step = _saga(facts).steps[record.step]
+                if step.on_undo_failure is OnUndoFailure.CONTINUE:
+                    facts.stuck.add(record.step)
             case Closed() | Parked():
                 self.insist(
                     "a bug" not in record.reason, "no transaction parked by a bug", record.reason
@@ -195,6 +206,18 @@ class Check(logs.Watching, databases.Watching):
                 facts.outcome = record.outcome
             case _:
                 pass
+
+    def _skipped(self, gid: str, facts: Facts, record: StepSkipped) -> None:
+        step = _saga(facts).steps[record.step]
+        if record.refused:
+            may = step.on_refused is OnRefused.CONTINUE
+            gone = may and not self.happened[gid, record.step, False]
+            self.insist(gone, "gone without what was refused", f"{gid} {record.step}")
+            facts.without.add(record.step)
+        else:
+            unwanted = not wanted(_saga(facts), record.step) or facts.goes_without(record.step)
+            self.insist(unwanted, "only what is not wanted is skipped", f"{gid} {record.step}")
+        facts.steps_done.add(record.step)
 
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
         self.insist(facts.decision is None, "decided once", gid)
@@ -388,7 +411,7 @@ class Check(logs.Watching, databases.Watching):
         for above in _built_on(facts.definition, name):
             stands = self.happened[gid, above, False] and not self.happened[gid, above, True]
             self.insist(
-                not stands or facts.definition.steps[above].undo is None,
+                not stands or facts.definition.steps[above].undo is None or above in facts.stuck,
                 "undone in reverse order",
                 f"{effect} before {above}",
             )
@@ -408,7 +431,8 @@ class Check(logs.Watching, databases.Watching):
         step = definition.steps[name]
         if step.call is None:
             return all(self._is_over(gid, definition, need) for need in step.needs)
-        return bool(self.happened[gid, name, False]) or not wanted(definition, name)
+        skipped = not wanted(definition, name) or self.facts[gid].goes_without(name)
+        return bool(self.happened[gid, name, False]) or skipped
 
 
 def wanted(definition: Saga, step: str) -> bool:

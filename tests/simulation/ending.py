@@ -120,7 +120,8 @@ def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
         done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
         match facts.outcome:
             case Outcome.COMMITTED:
-                holds = (done, undone) == (int(wanted(definition, name)), 0)
+                meant = wanted(definition, name) and not facts.goes_without(name)
+                holds = (done, undone) == (int(meant), 0)
             case Outcome.COMPENSATED:
                 holds = done == undone if step.undo else undone == 0
             case Outcome.ABORTED:

@@ -20,6 +20,8 @@ from sagas.model import (
     Expression,
     Gate,
     OnDeadline,
+    OnRefused,
+    OnUndoFailure,
     OnUnknown,
     Retry,
     Saga,
@@ -139,12 +141,12 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
     for i in range(after):
         steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
     steps |= _confirms(steps, chance)
-    # What may stand after an undo is worth nothing, and neither is what is skipped.
+    # What may stand after an undo is worth nothing, and neither is what may be skipped.
     amounts = {
-        name: int(_is_worth_something(step) and (step.undo is not None or i >= before))
+        name: int(_counts(step) and (step.undo is not None or i >= before))
         for i, (name, step) in enumerate(steps.items())
     }
-    first = next((name for name in steps if _is_wanted(steps[name]) and steps[name].undo), "")
+    first = next((name for name in steps if _counts(steps[name]) and steps[name].undo), "")
     if first:
         amounts[first] -= sum(amounts.values())
     made = {
@@ -189,6 +191,8 @@ def _step(
         on_unknown=_on_unknown(chance, back=can_undo),
         undo=undo if can_undo and chance.random() < 0.9 else None,
         pivot=pivot,
+        on_refused=OnRefused.CONTINUE if chance.random() < 0.15 else OnRefused.COMPENSATE,
+        on_undo_failure=(OnUndoFailure.CONTINUE if chance.random() < 0.3 else OnUndoFailure.PARK),
     )
 
 
@@ -210,6 +214,7 @@ def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Ste
             work=Call(tried.call.participant, "do"),
             condition=tried.condition,
             confirms=tried.name,
+            on_refused=OnRefused.COMPENSATE,
         )
     return made
 
@@ -229,12 +234,11 @@ def _on_unknown(chance: random.Random, *, back: bool) -> OnUnknown:
     return OnUnknown.COMPENSATE if back and drawn < 0.95 else OnUnknown.PARK
 
 
-def _is_worth_something(step: Step) -> bool:
-    return _is_wanted(step) and step.call is not None and step.confirms is None
-
-
-def _is_wanted(step: Step) -> bool:
-    return step.condition is None or bool(step.condition({}))
+def _counts(step: Step) -> bool:
+    """Tell whether a step is done if all goes well, and nothing else will do."""
+    wanted = step.condition is None or bool(step.condition({}))
+    certain = wanted and step.on_refused is OnRefused.COMPENSATE
+    return certain and step.call is not None and step.confirms is None
 
 
 def _common(name: str, version: int, chance: random.Random) -> dict[str, Any]:

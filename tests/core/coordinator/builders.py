@@ -26,6 +26,8 @@ from sagas.model import (
     Expression,
     Gate,
     Json,
+    OnRefused,
+    OnUndoFailure,
     OnUnknown,
     Retry,
     Saga,
@@ -159,6 +161,8 @@ def step(
     key: Expression | None = None,
     condition: Expression | None = None,
     on_unknown: OnUnknown = OnUnknown.RETRY,
+    on_refused: OnRefused = OnRefused.COMPENSATE,
+    on_undo_failure: OnUndoFailure = OnUndoFailure.PARK,
 ) -> Step:
     """Make a step; ``back`` is its undo, True for an ordinary one."""
     made = undo(name) if back is True else back or None
@@ -174,6 +178,8 @@ def step(
         on_unknown=on_unknown,
         undo=None if pivot else made,
         pivot=pivot,
+        on_refused=on_refused,
+        on_undo_failure=on_undo_failure,
     )
 
 

@@ -39,6 +39,12 @@ def in_place_of_call(tcc: str) -> tuple[str, str]:
     return CALL, f"    {tcc}\n"
 
 
+def test_what_may_be_gone_without_is_not_relied_on() -> None:
+    """By the step that needs it, nor by the output."""
+    found = problems(broken("undo: seats.free", "undo: seats.free\n    on_refused: continue"))
+    assert found == [("may-be-skipped", 19, 18), ("may-be-skipped", 23, 16)]
+
+
 CASES = [
     ("unknown-word", "deadline:", "dedline:", 10, 1),
     ("unknown-word", "    pivot: true", "    each: input.guests", 19, 5),
@@ -85,6 +91,7 @@ CASES = [
     ("tcc-past-pivot", "call: seats.greet", TCC, 21, 5),
     ("name", *in_place_of_call(TCC.replace("seats.sell", "sell")), 13, 37),
     ("undo-needs-reply", *in_place_of_call(ITS_OWN), 13, 86),
+    ("undo-cannot-fail", "pivot: true", "pivot: true\n    on_undo_failure: continue", 20, 5),
     ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),
     ("pivot-concurrent", "call: seats.greet", "call: seats.greet\n    needs: [book]", 20, 3),
     ("deadline-short", "deadline: 5m", "deadline: 80s", 10, 11),
