@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from cel_expr_python import cel
 
+from sagas.hints import foreign_syntax, unknown_name
 from sagas.model import EvaluationFailed, Expression, Json, Scope
-from sagas.problems import did_you_mean
 from sagas.reasons import kind_of, said_at_load, said_at_run
 
 MAX_LENGTH: Final = 4_000
@@ -150,7 +150,7 @@ def _program(source: str, names: Collection[str]) -> tuple[cel.Expression, list[
     try:
         return _environment(tuple(used)).compile(source), used
     except _LIBRARY_ERRORS as error:
-        raise _invalid(str(error), names) from error
+        raise _invalid(source, str(error), names) from error
 
 
 @lru_cache(maxsize=256)
@@ -158,13 +158,13 @@ def _environment(names: tuple[str, ...]) -> cel.Env:
     return cel.NewEnv(variables=dict.fromkeys(names, cel.Type.DYN))
 
 
-def _invalid(error: str, names: Collection[str]) -> ExpressionInvalid:
+def _invalid(source: str, error: str, names: Collection[str]) -> ExpressionInvalid:
     unknown = tuple(dict.fromkeys(match[1] for match in _UNDECLARED.finditer(error)))
     if not unknown:
-        return ExpressionInvalid(*said_at_load(error))
+        said, hint = said_at_load(error)
+        return ExpressionInvalid(said, hint or foreign_syntax(source))
     root = unknown[0].partition(".")[0]
-    known = {name.partition(".")[0] for name in names}
-    return ExpressionInvalid(f"unknown name `{root}`", did_you_mean(root, known), unknown)
+    return ExpressionInvalid(f"unknown name `{root}`", unknown_name(root, names), unknown)
 
 
 def _check_result(type_name: str) -> None:

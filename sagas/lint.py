@@ -7,12 +7,15 @@ stable and part of the language.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
-from sagas import graph, tcc
+from sagas import graph, references, tcc
 from sagas.document import AskPart, NoUndoPart, SagaDocument, StepPart, TccPart, UndoPart
+from sagas.hints import meant_as_expression
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
 from sagas.source import Path, Source
+from sagas.templates import texts
 
 Needs = Mapping[str, list[str]]
 
@@ -40,6 +43,35 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_budgets(source, document),
         *_undo_failures(source, document),
     ]
+
+
+def unheeded(source: Source) -> Iterator[Problem]:
+    """Find what was most likely meant to say something, and says nothing."""
+    for part in ("steps", "branches"):
+        for value, path in _carried(source.value.get(part), (part,)):
+            yield from _plain_texts(source, value, path)
+    yield from _plain_texts(source, source.value.get("output"), ("output",))
+    for error in references.unheeded(source.value.get("input") or {}):
+        path = ("input", *error.path)
+        yield source.problem(error.code, str(error), error.hint, path=path, key=error.key)
+
+
+def _carried(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
+    """Yield what stands in each `with`, wherever a call is written."""
+    if isinstance(value, dict):
+        for key, one in cast("dict[str, Any]", value).items():
+            if key == "with":
+                yield one, (*path, key)
+            else:
+                yield from _carried(one, (*path, key))
+
+
+def _plain_texts(source: Source, value: object, path: Path) -> Iterator[Problem]:
+    for text, where in texts(value, path):
+        if expression := meant_as_expression(text):
+            said = f"`{expression}` is a text here, and would be sent as it stands"
+            hint = f'write "${{ {expression} }}"'
+            yield source.problem("not-evaluated", said, hint, path=where)
 
 
 def _unknown_needs(source: Source, needs: Needs) -> Iterator[Problem]:

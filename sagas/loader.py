@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from sagas import graph, tcc
@@ -32,7 +32,7 @@ from sagas.expressions import (
     compile_key,
 )
 from sagas.fallback import has_fallback
-from sagas.lint import lint, needs_of
+from sagas.lint import lint, needs_of, unheeded
 from sagas.model import (
     AnyDefinition,
     Atomic,
@@ -85,7 +85,7 @@ def load(text: str, origin: str) -> AnyDefinition:
         DefinitionInvalid: with every problem that was found.
 
     """
-    return _load(text, origin, lint)
+    return _load(text, origin, lint, unheeded)
 
 
 def load_published(text: str, origin: str) -> AnyDefinition:
@@ -98,11 +98,14 @@ def load_published(text: str, origin: str) -> AnyDefinition:
         DefinitionInvalid: it cannot be understood at all.
 
     """
-    return _load(text, origin, disorder)
+    return _load(text, origin, disorder, lambda _source: ())
 
 
 def _load(
-    text: str, origin: str, judge: Callable[[Source, SagaDocument], Collection[Problem]]
+    text: str,
+    origin: str,
+    judge: Callable[[Source, SagaDocument], Collection[Problem]],
+    reread: Callable[[Source], Iterable[Problem]],
 ) -> AnyDefinition:
     source = Source(text, origin)
     document = shape(source)
@@ -114,8 +117,8 @@ def _load(
         if _NO_ORDER & {problem.code for problem in reader.problems}:
             raise DefinitionInvalid(reader.problems)  # nothing is known to be done before
         definition = reader.saga(document)
-    if reader.problems:
-        raise DefinitionInvalid(reader.problems)
+    if problems := reader.problems or list(reread(source)):
+        raise DefinitionInvalid(problems)
     return definition
 
 

@@ -30,6 +30,7 @@ Code: TypeAlias = Literal[
     "input-schema",
     "may-be-skipped",
     "not-done-yet",
+    "not-evaluated",
     "schedule",
     "schedule-input",
     "unknown-step",

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-from sagas.problems import Code
+from sagas.problems import Code, did_you_mean
 
 Path: TypeAlias = tuple[str | int, ...]
 Schema: TypeAlias = Mapping[str, Any]
@@ -39,6 +40,14 @@ _PART_MAPS: Final = ("$defs", "definitions", "patternProperties", "properties")
 _REFERENCES: Final = ("$ref", "$dynamicRef")
 
 
+_WORDS: Final = frozenset(cast("Any", Draft202012Validator).VALIDATORS) | {
+    *("$anchor", "$comment", "$defs", "$dynamicAnchor", "$id", "$schema", "$vocabulary"),
+    *("contentEncoding", "contentMediaType", "contentSchema", "default", "definitions"),
+    *("deprecated", "description", "else", "examples", "maxContains", "minContains"),
+    *("readOnly", "sensitive", "then", "title", "writeOnly"),
+}
+
+
 class SchemaInvalid(Exception):
     """An `input` that is no usable JSON Schema: what is wrong, and where in it."""
 
@@ -54,6 +63,17 @@ class SchemaInvalid(Exception):
         super().__init__(message)
         self.code: Code = code
         self.path, self.hint, self.key = path, hint, key
+
+
+def unheeded(schema: Schema) -> Iterator[SchemaInvalid]:
+    """Find the words of a usable schema that mean nothing: fields that miss their `properties`."""
+    for part, path in _subschemas(schema, ()):
+        for word in sorted(part.keys() - _WORDS):
+            if not word.startswith("x-"):
+                near = did_you_mean(word, _WORDS)
+                hint = near if near.startswith("did") else "fields stand below `properties`"
+                said = f"`{word}` is no word of JSON Schema"
+                yield SchemaInvalid(said, (*path, word), hint=hint, key=True)
 
 
 def refuse_unusable(schema: Schema) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sagas.document import DOCUMENTS, LATER, NOT_YET, WORKS, AtomicDocument, SagaDocument
-from sagas.problems import DefinitionInvalid, Problem, did_you_mean
+from sagas.hints import unknown_word, wrong_kind
+from sagas.problems import DefinitionInvalid, Problem
 from sagas.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
@@ -87,6 +88,8 @@ def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> P
             return source.problem(
                 "name", f"`{_shown(error['input'])}` is not right here", hint, path=path
             )
+        case kind if (told := wrong_kind(kind, word, error["input"], path))[0]:
+            return source.problem("shape", *told, path=path, key=error["input"] is None)
         case _:
             said = str(error["msg"]).removeprefix("Value error, ")
             where = f"`{word}`: " if word else ""
@@ -97,7 +100,7 @@ def _unknown(source: Source, model: type[BaseModel], path: Path, word: str) -> P
     if word in LATER:
         said = f"`{word}` is not part of the language yet"
         return source.problem("unknown-word", said, NOT_YET, path=path, key=True)
-    hint = did_you_mean(word, _known(model, path[:-1]))
+    hint = unknown_word(word, _known(model, path[:-1]), path, next(iter(model.model_fields)))
     return source.problem("unknown-word", f"unknown word `{word}`", hint, path=path, key=True)
 
 

@@ -101,6 +101,12 @@ class Source:
             said, hint = _first_line(marked.problem or str(error)), ""
             if "character '\\t'" in said:
                 said, hint = "a tab cannot indent", "use spaces"
+            elif "${" in self.lines[line - 1] and "expected ',' or '}'" in said:
+                hint = 'quote what holds `${ … }`: "${ input.id }"'
+            elif "got ':'" in said or "mapping values are not allowed" in said:
+                hint = "quote a text that holds a colon"
+            elif "could not find expected ':'" in said:
+                hint = "does a word above lack its colon?"
             self._fail("yaml", said, line, column, hint)
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
             self._fail("yaml", _first_line(str(error)) or type(error).__name__)

@@ -98,7 +98,10 @@ def test_a_branch_has_no_result_before_the_decision() -> None:
 def test_events_are_only_seen_by_the_start() -> None:
     """And the start sees nothing else."""
     start = "version: 1\nstart: {topic: t, when: steps.book.x, key: input.y}"
-    assert [p.hint for p in problems("version: 1", start)] == ["known here: event"] * 2
+    assert [p.hint for p in problems("version: 1", start)] == [
+        "known here: event",
+        "the event's body is called `event` here",
+    ]
 
 
 def test_a_key_of_a_mapping_is_no_expression() -> None:
