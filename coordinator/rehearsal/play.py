@@ -94,7 +94,7 @@ class Play:
             if isinstance(send.message, Command):
                 whom = str(send.participant)
                 answer, reply = self.actors.answer(whom, send.message, self.now_us)
-            elif isinstance(send.message, Outcome):
+            else:
                 self.told = send.message
             if reply is not None:
                 late = answer.act is Act.LATE

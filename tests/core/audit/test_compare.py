@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from audit.compare import compare
 from audit.doubt import doubts
@@ -403,8 +404,8 @@ def test_what_nothing_would_ever_wake() -> None:
     story.hear(executed("b", Result.REFUSED))
     one = read(story)
     assert isinstance(one.state, SagaState)
-    steps = {**one.state.steps, "a": replace(one.state.steps["a"], phase=StepPhase.TO_UNDO)}
-    one = replace(one, state=replace(one.state, steps=steps))
+    steps = {**one.state.steps, "a": structs.replace(one.state.steps["a"], phase=StepPhase.TO_UNDO)}
+    one = replace(one, state=structs.replace(one.state, steps=steps))
     assert [f.kind for f in findings_of(one)] == [Kind.ASLEEP]
 
 
