@@ -53,6 +53,11 @@ bench: $(READY) ## measure what coordination costs, beside floors of the same ru
 bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
+.PHONY: curves
+curves: $(READY) ## measure how costs grow; ONLY=steps,memory; PICTURES=folder
+	@$(BIN)/python -m tests.bench.curves $(if $(ONLY),--only $(ONLY)) \
+		$(if $(PICTURES),--pictures $(PICTURES))
+
 .PHONY: chaos
 chaos: $(READY) ## run faults and load for SECONDS=60, from SEED=…; BROKERS=3, MOVERS=, REST=, REPORT=
 	@exec $(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) \

@@ -12,12 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import msgspec
 
 from coordinator.triggers import seal_start
-from tests.bench.workload import Kind, event, key, number
+from tests.bench.workload import event, key, number
 from wire.envelope import Record
 from wire.kafka import Place, Producer, Received, ShardReader, partition_counts
 from wire.messages import Begin
@@ -25,6 +25,9 @@ from wire.topics import Topics
 
 WARM_UP_S: Final = 0.5
 PATIENCE_S: Final = 30.0
+Events: TypeAlias = Callable[[str, int], dict[str, Any]]
+"""Makes the input of the n-th transaction of a definition."""
+
 BURST: Final = 256
 """Starts in one burst of an open loop that has fallen behind."""
 
@@ -147,8 +150,8 @@ class _Heard(msgspec.Struct):
 class Client:
     """Starts transactions on Kafka, and hears how they end. It does little else."""
 
-    def __init__(self, bootstrap: str, numbers: Numbers) -> None:
-        self._bootstrap, self._numbers = bootstrap, numbers
+    def __init__(self, bootstrap: str, numbers: Numbers, events: Events = event) -> None:
+        self._bootstrap, self._numbers, self._events = bootstrap, numbers, events
         self._producer, self._reader = Producer(bootstrap), ShardReader(bootstrap)
         self._topics, self._shards = Topics(), 0
         self._decode = msgspec.json.Decoder(_Heard).decode
@@ -172,7 +175,7 @@ class Client:
 
     async def run(
         self,
-        kind: Kind,
+        kind: str,
         pace: Pace,
         *,
         seconds: float,
@@ -204,8 +207,8 @@ class Client:
         self._sent.clear()
         return sample
 
-    def _begin(self, kind: Kind, n: int) -> Record:
-        begin = Begin(definition=kind, key=key(n), input=event(kind, n))
+    def _begin(self, kind: str, n: int) -> Record:
+        begin = Begin(definition=kind, key=key(n), input=self._events(kind, n))
         return seal_start(
             begin, topics=self._topics, shards=self._shards, source="/bench", traceparent=None
         )

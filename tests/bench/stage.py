@@ -56,12 +56,18 @@ class Servers:
 class Company:
     """A cluster at work: coordinators, banks and services in processes of their own."""
 
-    def __init__(self, servers: Servers, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        directory: Path,
+        environment: Mapping[str, str],
+        definitions: Path = DEFINITIONS,
+    ) -> None:
         self.servers = servers
         self.cluster = Cluster(
             servers.stack,
             directory,
-            definitions=[DEFINITIONS],
+            definitions=[definitions],
             participants=[MODULE],
             environment=environment,
         )

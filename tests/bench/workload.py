@@ -55,9 +55,9 @@ def number(name: bytes) -> int:
     return int(name[1:])
 
 
-def event(kind: Kind, n: int) -> dict[str, Any]:
+def event(kind: str, n: int) -> dict[str, Any]:
     """Return the input of the n-th transaction."""
-    if kind is Kind.TRANSFER:
+    if kind == Kind.TRANSFER:
         source, target, amount = transfer(n)
         return {"id": key(n), "from": source, "to": target, "amount": amount}
     return {"id": key(n), "note": NOTE}
