@@ -27,6 +27,7 @@ from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.telemetry import identity
 from coordinator.work import Outgoing, Rested, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
+from sagas.search import terms
 from wire import gids
 from wire.envelope import MAX_BODY_BYTES, Envelope, Record, Unreadable, bury, seal, unseal
 from wire.kafka import Received
@@ -208,6 +209,7 @@ class Turn:
             digest,
             self._now_us,
             *summary,
+            search=terms(definition.index, begin.input),
         )
         self._holdings.hold(live)
         self._apply(live, first)

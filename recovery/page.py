@@ -15,6 +15,7 @@ from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.recall import input_hash
 from recovery.rebuild import PREPARED, Did, Sent, Traces, rebuild
 from recovery.starts import Asked, Said
+from sagas.search import terms
 from wire import gids
 
 
@@ -84,6 +85,7 @@ class Page:
                 input_hash(asked.begin.input),
                 asked.at_us,
                 *machine.summary(state),
+                search=terms(definition.index, asked.begin.input),
             )
         )
         self._tell(asked.gid, state, lost=True)

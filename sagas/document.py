@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    Strict,
     StringConstraints,
     Tag,
 )
@@ -60,6 +61,11 @@ Duration = Annotated[
 ]
 Retain = Annotated[
     Duration, Field(description="how long one that has ended is kept; the newest version says so")
+]
+Index = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")], ...],
+    Strict(strict=False),
+    Field(max_length=8, description="fields of the input by which `twofold list --where` finds it"),
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Id = Annotated[
@@ -265,6 +271,7 @@ class SagaDocument(Part):
     ]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
     retain: Retain = RETAIN_US
+    index: Index = ()
 
 
 class BranchPart(Part):
@@ -295,6 +302,7 @@ class AtomicDocument(Part):
     ]
     output: Annotated[Any, Field(description="what its outcome tells")] = None
     retain: Retain = RETAIN_US
+    index: Index = ()
 
 
 Kind = Literal["saga", "atomic"]
@@ -308,7 +316,6 @@ LATER: Final = frozenset(
         "at_most",
         "atomic",
         "each",
-        "index",
         "lock",
         "migrate_from",
         "saga",

@@ -8,7 +8,6 @@ as one thing does not hide another.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -55,9 +54,9 @@ from sagas.model import (
 )
 from sagas.private import Find, Private, no_places
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
-from sagas.references import sensitive_names
 from sagas.schedule import ScheduleInvalid, event_of, schedule
 from sagas.schema import SchemaInvalid, input_check
+from sagas.secrecy import exposed
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
 from sagas.templates import Hole, build, compile_text, keys_with_holes, split, texts
@@ -157,6 +156,7 @@ class _Reader:
             **self._begins(document),
             output=self._output(document.output, results),
             retain_us=document.retain,
+            index=document.index,
             deadline_us=document.deadline,
             on_deadline=OnDeadline(document.on_deadline),
             steps=steps,
@@ -181,6 +181,7 @@ class _Reader:
             **self._begins(document),
             output=self._output(document.output, _named("branches", branches)),
             retain_us=document.retain,
+            index=document.index,
             vote_timeout_us=document.vote_timeout,
             branches=branches,
         )
@@ -365,12 +366,9 @@ class _Reader:
     def _private(
         self, document: SagaDocument | AtomicDocument, find: Find | None
     ) -> Private | None:
-        """Tell what is not to be shown; the key of a start is shown everywhere."""
-        key, path = document.start.key or "", ("start", "key")
-        for name in sensitive_names(document.input or {}) if find is not None else ():
-            if re.search(rf"\bevent\.{re.escape(name)}\b", key):
-                said = f"`{name}` is sensitive, and a start key is shown in lists, logs and traces"
-                self.problems.append(self._source.problem("sensitive-key", said, path=path))
+        """Tell what is not to be shown, and must not be named where everything is."""
+        if find is not None:
+            self.problems += exposed(self._source, document)
         parts = document.branches if isinstance(document, AtomicDocument) else document.steps
         hidden = [name for name, part in parts.items() if part.sensitive]
         return Private(find or no_places, hidden) if find is not None or hidden else None

@@ -227,6 +227,8 @@ class Definition:
     check_input: InputCheck
     output: Expression | None
     retain_us: int = RETAIN_US
+    index: tuple[str, ...] = ()
+    """Fields of the input by which one is found, with dots."""
     private: Private | None = None
     """What is not to be shown, if anything."""
 

@@ -244,17 +244,29 @@ def list_(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only of this definition.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Only with this start key.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="FIELD=VALUE",
+            help="Only with this in the input, if `index` of its definition names the field;"
+            " may be repeated.",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
     config: ConfigFile = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List transactions, the newest first.
 
-    Example: twofold list --status parked
+    Example: twofold list --status parked --where customer=c-17
     """
     from coordinator.cli import transactions
 
-    _run(transactions.list_(config, status=status, name=name, key=key, limit=limit, output=output))
+    found = transactions.list_(
+        config, status=status, name=name, key=key, where=where or (), limit=limit, output=output
+    )
+    _run(found)
 
 
 def show(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from coordinator.cli import plain, reach
+from coordinator.cli.errors import Trouble
 from coordinator.cli.output import Output, as_json, as_table, compact, note, say
 from coordinator.cli.reach import Owner
 from coordinator.cli.story import Part, Story
@@ -13,6 +15,7 @@ from coordinator.core.transition import Status
 from coordinator.definitions import understood
 from coordinator.log.views import TransactionDetail, TransactionView, find_by_key, list_transactions
 from coordinator.log.views import show as read
+from sagas.search import term
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
@@ -23,17 +26,21 @@ async def list_(
     status: str | None,
     name: str | None,
     key: str | None,
+    where: Sequence[str],
     limit: int,
     output: Output,
 ) -> None:
     """Print transactions, the newest first."""
+    words = [_word(condition) for condition in where]
     config = reach.settings(file)
     wanted = Status(status) if status is not None else None
     views: list[TransactionView] = []
     async with reach.logs(config) as logs:
         now_us = (await reach.facts(logs[0])).now_us
         for log in logs:
-            views += await list_transactions(log, status=wanted, name=name, key=key, limit=limit)
+            views += await list_transactions(
+                log, status=wanted, name=name, key=key, words=words, limit=limit
+            )
     views = sorted(views, key=lambda view: (view.began_us, view.gid), reverse=True)[:limit]
     if output is Output.JSON:
         as_json([_as_json(view) for view in views])
@@ -49,6 +56,14 @@ def _row(view: TransactionView, now_us: int) -> tuple[str, ...]:
     state = str(view.outcome or view.status)
     age = plain.span(max(0, now_us - view.began_us))
     return (view.gid, view.name, view.key, state, age, view.reason)
+
+
+def _word(condition: str) -> str:
+    field, equals, value = condition.partition("=")
+    if not equals or not field:
+        hint = "Write --where FIELD=VALUE; FIELD is in `index` of the definition."
+        raise Trouble(f"`{condition}` is no condition.", hint)
+    return term(field, value)
 
 
 def _as_json(view: TransactionView) -> dict[str, Any]:

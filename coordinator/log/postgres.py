@@ -74,14 +74,15 @@ PERSIST = """
     ), begun AS (
         INSERT INTO twofold.transaction
                (gid, shard, name, definition, start_key, input_hash,
-                status, outcome, active, wake_at, began_at, changed_at)
+                status, outcome, active, wake_at, began_at, changed_at, search)
         SELECT v.gid, v.shard, v.name, v.definition, v.start_key, v.input_hash,
-               v.status, v.outcome, v.active, v.wake_at, v.began_at, v.began_at
+               v.status, v.outcome, v.active, v.wake_at, v.began_at, v.began_at,
+               string_to_array(v.search, chr(31))
           FROM unnest($5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[],
                       $11::text[], $12::text[], $13::bool[], $14::timestamptz[],
-                      $15::timestamptz[])
+                      $15::timestamptz[], $30::text[])
                AS v(gid, shard, name, definition, start_key, input_hash,
-                    status, outcome, active, wake_at, began_at)
+                    status, outcome, active, wake_at, began_at, search)
           JOIN mine ON mine.id = v.shard
     ), appended AS (
         INSERT INTO twofold.decision_log (slot, gid, seq, at, kind, record)
@@ -297,7 +298,9 @@ class PostgresLog:
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         check(batch)
-        rows = await ask(self._pool, PERSIST, *_columns(batch), self._slots(batch), within_s=None)
+        rows = await ask(
+            self._pool, PERSIST, *_columns(batch), self._slots(batch), _search(batch), within_s=None
+        )
         return frozenset(row[0] for row in rows)
 
     def _slots(self, batch: Batch) -> list[int]:
@@ -458,6 +461,12 @@ def _columns(batch: Batch) -> tuple[list[Any], ...]:
         [_at_or_never(change.wake_at_us) for change in changes],
         [_at(change.at_us) for change in changes],
     )
+
+
+def _search(batch: Batch) -> list[str | None]:
+    """Write each transaction's words as one text; what cannot be stored cannot be found."""
+    words = ([w for w in row.search if storable((w,)) and "\x1f" not in w] for row in batch.begun)
+    return ["\x1f".join(each) or None for each in words]
 
 
 def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

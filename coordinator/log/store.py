@@ -51,6 +51,8 @@ class Row(NamedTuple):
     outcome: Outcome | None
     active: bool
     wake_at_us: int | None = None
+    search: tuple[str, ...] = ()
+    """Words by which it is found: `field=value`."""
 
 
 class Change(NamedTuple):

@@ -77,6 +77,7 @@ _COLUMNS = """
 _BY_STATUS = "t.status = {}"
 _BY_KEY = "t.start_key = {}"
 _BY_NAME = "t.name = {}"
+_BY_WORDS = "t.search @> {}::text[]"
 _BEFORE = """(t.began_at, t.gid)
     < ((SELECT b.began_at FROM twofold.transaction b WHERE b.gid = {0}), {0})"""
 
@@ -95,6 +96,15 @@ _OF_EACH_NAME = """
 _UNENDED = """
     WITH t AS MATERIALIZED (
          SELECT * FROM twofold.transaction WHERE status <> 'ended')
+    SELECT {columns}
+      FROM t JOIN twofold.definition d ON d.hash = t.definition
+     WHERE {conditions}
+     ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
+"""
+
+# Whoever names a value wants few.
+_FOUND = """
+    WITH t AS MATERIALIZED (SELECT * FROM twofold.transaction t WHERE {found})
     SELECT {columns}
       FROM t JOIN twofold.definition d ON d.hash = t.definition
      WHERE {conditions}
@@ -217,26 +227,31 @@ async def list_transactions(
     status: Status | None = None,
     name: str | None = None,
     key: str | None = None,
+    words: Collection[str] = (),
     limit: int = 50,
     before: str | None = None,
 ) -> list[TransactionView]:
     """Return transactions, the newest first; ``before`` is the gid of the last one seen.
+
+    ``words`` are as sagas/search.py makes them: all of them must be there.
 
     Raises:
         LogUnavailable: the log could not be asked.
 
     """
     asked = [(_BY_STATUS, status), (_BY_NAME, name), (_BY_KEY, key), (_BEFORE, before)]
-    given = [(condition, value) for condition, value in asked if value is not None]
-    if not storable(value for _, value in given):
+    given: list[tuple[str, Any]] = [(text, value) for text, value in asked if value is not None]
+    if not storable([*(value for _, value in given), *words]):
         return []
     # Each condition that is there, and no other: so each has the plan that it needs.
     conditions = [text.format(f"${number}") for number, (text, _) in enumerate(given, start=2)]
+    found = _BY_WORDS.format(f"${len(given) + 2}")
     unended = status is not None and status is not Status.ENDED
-    sql = (_UNENDED if unended else _OF_EACH_NAME).format(
-        columns=_COLUMNS, conditions=" AND ".join(conditions) or "true"
+    sql = (_FOUND if words else _UNENDED if unended else _OF_EACH_NAME).format(
+        columns=_COLUMNS, conditions=" AND ".join(conditions) or "true", found=found
     )
-    rows = await ask(source, sql, max(0, min(limit, MOST)), *(value for _, value in given))
+    values = [*(value for _, value in given), *([list(words)] if words else [])]
+    rows = await ask(source, sql, max(0, min(limit, MOST)), *values)
     reasons = await _reasons(source, [row["gid"] for row in rows])
     return [_view(row, reasons.get(row["gid"], "")) for row in rows]
 

@@ -189,3 +189,23 @@ async def test_a_pool_can_be_asked_as_well(log: PostgresLog, at: Position) -> No
     await log.persist(beginning(1, at=at))
 
     assert numbers(await list_transactions(log.pool)) == [1]
+
+
+async def test_they_are_found_by_what_their_definition_names(
+    log: PostgresLog, at: Position, hands: Connection
+) -> None:
+    """All words must be there, as they are; a word that nothing can hold finds nothing."""
+    for number, words in enumerate([("a=1", "b=x\x00y"), ("a=1", "b=x y"), ("a=2",), ()]):
+        await log.persist(Batch([at], [row(number, search=words)], [], []))
+
+    async def found(*words: str) -> list[int]:
+        return numbers(await list_transactions(hands, words=words))
+
+    assert await found("a=1") == [1, 0]
+    assert await found("a=1", "b=x y") == [1]
+    assert await found("a=") == []
+    assert await found("b=x\x00y") == []
+    ended = change(1)
+    await log.persist(Batch([at], [], [], [ended]))
+    both = await list_transactions(hands, words=["a=1"], status=Status.ENDED, name="order")
+    assert numbers(both) == [1]

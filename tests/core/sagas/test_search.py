@@ -1,0 +1,42 @@
+"""Fields of an input become words by which its transaction is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from sagas.loader import DefinitionInvalid, load
+from sagas.search import LONGEST, term, terms
+
+GIVEN = {"id": "o-1", "n": 3, "gift": True, "customer": {"id": "c 17"}, "lines": [1], "none": None}
+
+
+def test_texts_numbers_and_booleans_have_words() -> None:
+    """As one would write them; whatever else is there has none, and nor has what is missing."""
+    fields = ["id", "n", "gift", "customer.id", "lines", "none", "customer", "id.x", "missing"]
+
+    assert terms(fields, GIVEN) == ("id=o-1", "n=3", "gift=true", "customer.id=c 17")
+
+
+def test_a_long_value_is_cut_alike_on_both_sides() -> None:
+    """An index takes no whole novel."""
+    long = "x" * 10_000
+
+    assert terms(["id"], {"id": long}) == (term("id", long),)
+    assert len(term("id", long)) == LONGEST + 3
+
+
+def definition(index: str) -> str:
+    schema = "input: {properties: {id: {}, card: {properties: {no: {sensitive: true}}}}}"
+    steps = "steps: {a: {call: b.c, undo: b.d}}"
+    return f"saga: a\nversion: 1\nindex: {index}\n{schema}\n{steps}\n"
+
+
+def test_a_definition_names_its_fields() -> None:
+    assert load(definition("[id, card.kind]"), "test").index == ("id", "card.kind")
+
+
+@pytest.mark.parametrize("index", ["[card.no]", "[id, card]"])
+def test_what_is_sensitive_is_not_found_by(index: str) -> None:
+    """Nor what holds it."""
+    with pytest.raises(DefinitionInvalid, match="sensitive-key"):
+        load(definition(index), "test")
