@@ -83,6 +83,12 @@ async def markers(system: System, names: Collection[str]) -> dict[str, str]:
     return found
 
 
+def noticed(directory: Path) -> int:
+    """Count the processes that have said that their database lacks something."""
+    logs = (directory / "processes").glob("participants-[0-9].log")
+    return sum("database_has_forgotten" in log.read_text() for log in logs)
+
+
 async def audit(system: System) -> dict[str, Any]:
     """Run `twofold audit`, and return what it finds."""
     places = [f"--participant={name}={system.data.dsn(place)}" for name, place in NODES.items()]
@@ -122,8 +128,8 @@ async def test_a_restored_participant_is_noticed_and_nothing_is_presumed(tmp_pat
         expected = {name: ends[decided[_gid(name)]] for name in prepared}
         assert await markers(system, prepared) == expected
 
-        logs = [log.read_text() for log in (tmp_path / "processes").glob("participants-[0-9].log")]
-        assert sum("database_has_forgotten" in log for log in logs) == len(logs)
+        while noticed(tmp_path) < len(NODES):
+            await asyncio.sleep(0.1)
         found = (await audit(system))["findings"]
         assert {one["kind"] for one in found} >= {"marker-missing", "step-missing"}
         assert {one["kind"] for one in found} <= GONE
