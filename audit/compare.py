@@ -126,7 +126,7 @@ def _due(state: State, changed_us: int) -> tuple[int, str]:
 def _due_forward(saga: SagaState) -> tuple[int, str]:
     """Name the deadline, which does not interrupt the pivot."""
     pivot = saga.definition.pivot
-    if pivot is None or saga.steps[pivot.name].phase is not StepPhase.RUNNING:
+    if pivot is None or not saga.pivot_is_asked:
         return saga.deadline_us, "its deadline has passed"
     asked_us = saga.steps[pivot.name].since_us + 2 * pivot.timeout_us
     return max(saga.deadline_us, asked_us), "its pivot is unanswered"

@@ -56,6 +56,10 @@ class Definitions:
         """Return the newest of every name."""
         return tuple(self._newest.values())
 
+    def all_versions(self) -> tuple[AnyDefinition, ...]:
+        """Return all that is known."""
+        return tuple(self._by_hash.values())
+
     def names_participant(self, name: str) -> bool:
         """Tell whether any definition ever called this participant."""
         return name in self._participants

@@ -26,6 +26,7 @@ import structlog
 from msgspec.structs import asdict
 
 from coordinator.clock import Clock
+from coordinator.core.events import Looked
 from coordinator.definitions import participants
 from coordinator.holdings import CROWD, Holdings, Live, Shard
 from coordinator.log.store import DecisionLog, Position
@@ -33,7 +34,7 @@ from coordinator.looking_up import look_up
 from coordinator.marks import Marks
 from coordinator.recall import at_rest, awake
 from coordinator.turn import Known, Setting, Turn
-from coordinator.work import Outgoing, Rested, Trail, Work
+from coordinator.work import LookFor, Outgoing, Rested, Trail, Work
 from wire import failpoints
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
 
@@ -110,6 +111,7 @@ class Engine:
         self._resumed: list[Live] = []
         self._roused: list[Live] = []
         self._rested: deque[Rested] = deque()
+        self._looked: deque[tuple[str, Looked]] = deque()
         self._look_at_us = 0
         self._assigned = True
         self.turns = 0
@@ -194,6 +196,8 @@ class Engine:
         # that is repeated here was looked up before its first was in the log.
         while self._told:
             turn.told(self._told.popleft())
+        while self._looked:
+            turn.looked(*self._looked.popleft())
         while self._rested:
             turn.let_rest(self._rested.popleft())
         for live in self._holdings.due(now_us, TURN_LIMIT):
@@ -225,6 +229,7 @@ class Engine:
         self._counted |= {shard: work.positions[shard] for shard in counted}
         self._rested.extend(one for one in work.rested if one.shard in counted)
         await self._send(work.to_send(counted), work.crash_points_amid)
+        await self._look([one for one in work.looks if one.shard in counted])
         self._watcher.watch([t for t in work.trails if t.live.shard in counted], self._now())
 
     async def _persist(self, work: Work) -> frozenset[int]:
@@ -235,6 +240,15 @@ class Engine:
         await asyncio.wait({running}, timeout=MID_COMMIT_S)
         _crash(work.crash_points_within)
         return await running
+
+    async def _look(self, looks: Sequence[LookFor]) -> None:
+        """Look into the letter box, now that whoever fills it sees who waits."""
+        if not looks:
+            return
+        places = {(one.look.topic, one.look.key) for one in looks}
+        letters = await self._log.letters(places)
+        for gid, _, (step, topic, key) in looks:
+            self._looked.append((gid, Looked(step, tuple(letters.get((topic, key), ())))))
 
     async def _send(self, outgoing: Sequence[Outgoing], amid: Callable[[], Iterable[str]]) -> None:
         """Hand a burst to Kafka; note each outcome as told once Kafka has it."""
@@ -304,7 +318,7 @@ class Engine:
     def _patience_ms(self) -> int:
         if self._resumed or self._roused or self._orders:
             return 1
-        longest = TOLD_MS if self._told else PATIENCE_MS
+        longest = TOLD_MS if self._told or self._looked else PATIENCE_MS
         next_us = self._holdings.next_timer_us()
         if next_us is None:
             return longest

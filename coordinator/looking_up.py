@@ -14,7 +14,7 @@ from coordinator.log.store import DecisionLog
 from coordinator.turn import Known
 from wire.envelope import Unreadable, subject_of, type_of, unseal
 from wire.kafka import Received
-from wire.messages import Begin, Compensated, Executed, Inquired, Order
+from wire.messages import Arrived, Begin, Compensated, Executed, Inquired, Order
 
 
 async def look_up(
@@ -33,14 +33,16 @@ async def look_up(
     starts: set[tuple[str, str]] = set()
     doubts: set[str] = set()
     orders: set[str] = set()
-    for message in _to_look_up(received):
+    messages = list(_to_look_up(received))
+    for message in messages:
         if isinstance(message, Begin):
             starts.add((message.definition, message.key))
             if definitions.newest(message.definition) is None:
                 await definitions.refresh(log)
-        elif message.gid not in holdings.live:
+        elif message.gid not in holdings.live and not isinstance(message, Arrived):
             (doubts if isinstance(message, Inquired) else orders).add(message.gid)
     known = Known()
+    arrived = [message for message in messages if isinstance(message, Arrived)]
     if starts:
         known.starts = await log.known_starts(starts)
     if doubts:
@@ -50,17 +52,20 @@ async def look_up(
         await settle()
         known.records = _by_gid(await log.records(orders))
         await definitions.refresh(log)
-    strays = {gid for gid in _answered(received) if gid not in holdings.live} - orders
+    strays = {*_answered(received), *(one.gid for one in arrived)} - orders
+    strays -= holdings.live.keys()
+    if arrived:
+        known.letters = await log.letters({(one.topic, one.key) for one in arrived})
     if strays:
         # They have ended, or they sleep, and this wakes them.
         known.records |= _by_gid(await log.asleep(strays))
     return known
 
 
-def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order]:
+def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order | Arrived]:
     """Read those messages for which the log may have to be asked."""
     for record in received:
-        if type_of(record.headers) in (Begin, Inquired, Order):
+        if type_of(record.headers) in (Begin, Inquired, Order, Arrived):
             with suppress(Unreadable):
                 yield cast("Any", unseal(record.headers, record.value).message)
 

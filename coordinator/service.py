@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
@@ -27,6 +27,7 @@ from coordinator.config import Config
 from coordinator.core.records import Entry
 from coordinator.definitions import Definitions, participants, publish
 from coordinator.engine import Engine
+from coordinator.letterbox import Letterbox
 from coordinator.log.migrate import named
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
@@ -53,6 +54,7 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 SCHEDULES: Final = "schedules"
 TRIGGERS: Final = "triggers"
+LETTERS: Final = "letters"
 PRESENCE: Final = "presence"
 
 
@@ -104,6 +106,7 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
         for number in range(len(config.log.stores))
     }
     parts[TRIGGERS] = partial(_trigger, process, cycle(config.log.stores))
+    parts[LETTERS] = partial(_letters, process)
     if config.starts.absent_participants != "ignore":
         parts[PRESENCE] = process.listen
     process.readiness.expect(parts)
@@ -242,6 +245,27 @@ async def _tenure(process: _Process, store: int) -> None:
             purging = group.create_task(purge(log, definitions, clock, process.stop))
             await ownership.run(process.stop)
             purging.cancel()
+
+
+async def _letters(process: _Process) -> None:
+    """Put events where sagas look for them: into the box of each store."""
+    config = process.config
+    async with (
+        AsyncExitStack() as stack,
+        Producer(config.kafka.bootstrap) as producer,
+    ):
+        logs = [await stack.enter_async_context(_log(dsn)) for dsn in config.log.stores]
+        facts = await logs[0].facts()
+        await _check_topics(config, process.topics, facts)
+        letterbox = Letterbox(
+            bootstrap=config.kafka.bootstrap,
+            topics=process.topics,
+            logs=logs,
+            definitions=process.knowing(facts),
+            producer=producer,
+            begun=partial(process.readiness.begun, LETTERS),
+        )
+        await letterbox.run(process.stop)
 
 
 async def _trigger(process: _Process, stores: Iterator[str]) -> None:

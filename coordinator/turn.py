@@ -16,13 +16,13 @@ import structlog
 from msgspec import structs
 
 from coordinator.core import machine
-from coordinator.core.events import Event, Published
+from coordinator.core.events import Event, Letter, Looked, Published
 from coordinator.core.records import Begun, Decision, Entry
 from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live, Shard
-from coordinator.log.store import Change, ClusterFacts, KnownStart, Row
+from coordinator.log.store import Change, ClusterFacts, KnownStart, Place, Row
 from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.telemetry import identity
 from coordinator.work import Outgoing, Rested, Trail, Work
@@ -33,6 +33,7 @@ from wire.envelope import MAX_BODY_BYTES, Envelope, Record, Unreadable, bury, se
 from wire.kafka import Received
 from wire.messages import (
     AnyMessage,
+    Arrived,
     Begin,
     Compensate,
     Compensated,
@@ -83,6 +84,7 @@ class Known:
     """The transactions whose decisions the log was asked for."""
     records: dict[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
     """Of those that needed no owner, and are spoken of."""
+    letters: Mapping[Place, Sequence[Letter]] = field(default_factory=dict[Place, Sequence[Letter]])
 
 
 class Turn:
@@ -139,6 +141,12 @@ class Turn:
         live = self._holdings.live.get(gid)
         if live is not None:
             self._react(live, Published())
+
+    def looked(self, gid: str, event: Looked) -> None:
+        """Hear what lay in the letter box."""
+        live = self._holdings.live.get(gid)
+        if live is not None:
+            self._react(live, event)
 
     # ── requests ─────────────────────────────────────────────────────────────
 
@@ -265,6 +273,9 @@ class Turn:
         if isinstance(message, Order):
             self._order(shard, message)
             return
+        if isinstance(message, Arrived):
+            self._arrived(shard, message)
+            return
         if not isinstance(message, Reply):
             raise Nonsense(f"a {type(message).__name__} is no reply")
         live = self._holdings.live.get(message.gid)
@@ -275,6 +286,14 @@ class Turn:
             self._react(live, message)
         elif isinstance(message, Inquired):
             self._answer_from_log(shard, message)
+
+    def _arrived(self, shard: Shard, message: Arrived) -> None:
+        """Open a letter for somebody who waits for it, if it still does."""
+        self._refuse_strangers(shard, message.gid)
+        live = self._recall(message.gid)
+        letters = self._known.letters.get((message.topic, message.key), ())
+        if live is not None:
+            self._react(live, Looked(message.step, tuple(letters)))
 
     def _refuse_strangers(self, shard: Shard, gid: str) -> None:
         name = gids.parse(gid)
@@ -342,6 +361,7 @@ class Turn:
 
     def _note(self, live: Live, step: Transition[Any]) -> None:
         before = live.state if live.next_seq else None
+        self.work.note_waits(live, before, step)
         live.state = step.state
         entries: list[Entry] = []
         for seq, record in enumerate(step.records, live.next_seq):
@@ -349,7 +369,7 @@ class Turn:
             self.work.entries.append((live.shard, entry))
         live.next_seq += len(entries)
         refusals = [self._send(live, send) for send in step.sends]
-        if entries or refusals:
+        if entries or refusals or step.looks:
             self.work.trails.append(Trail(live, before, tuple(entries)))
             self._touch(live.shard)
         self._show(live)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import (
     AnyRecord,
@@ -21,8 +22,9 @@ from coordinator.core.records import (
     StepDone,
     StepUndone,
 )
+from coordinator.core.transition import Look, Transition
 from coordinator.holdings import Live
-from coordinator.log.store import Batch, Change, Position, Row
+from coordinator.log.store import Batch, Change, Position, Row, Waiting
 from wire.envelope import Record
 
 
@@ -48,6 +50,14 @@ class Trail(NamedTuple):
     epoch: int = 0
 
 
+class LookFor(NamedTuple):
+    """A look into the letter box, once this is durable, for a step that waits."""
+
+    gid: str
+    shard: int
+    look: Look
+
+
 class Rested(NamedTuple):
     """A transaction that may be forgotten once this is durable, unless it has gone on since."""
 
@@ -68,17 +78,33 @@ class Work:
     buried: list[Record] = field(default_factory=list[Record])
     trails: list[Trail] = field(default_factory=list[Trail])
     rested: list[Rested] = field(default_factory=list[Rested])
+    waiting: dict[tuple[str, str], Waiting] = field(default_factory=dict[tuple[str, str], Waiting])
+    looks: list[LookFor] = field(default_factory=list[LookFor])
 
     @property
     def is_worth_a_commit(self) -> bool:
         """Whether there is more to it than what was read."""
         return bool(self.changes or self.trails or self.outgoing or self.buried)
 
+    def note_waits(self, live: Live, state: State | None, step: Transition[Any]) -> None:
+        """Write down what is waited for from now on, and what no more; and look what has come."""
+        before = machine.waits(state) if state is not None else frozenset[Look]()
+        after = machine.waits(step.state)
+        for over in before - after:
+            self.waiting[live.gid, over.step] = Waiting(live.shard, live.gid, over.step)
+        for new in after - before:
+            self.waiting[live.gid, new.step] = Waiting(live.shard, live.gid, *new)
+        self.looks += [LookFor(live.gid, live.shard, look) for look in step.looks]
+
     def batch(self) -> Batch:
         """Return what must be persisted."""
         positions = [self.positions[shard] for shard in sorted(self.positions)]
         return Batch(
-            positions, list(self.begun.values()), self.entries, list(self.changes.values())
+            positions,
+            list(self.begun.values()),
+            self.entries,
+            list(self.changes.values()),
+            list(self.waiting.values()),
         )
 
     def to_send(self, shards: Collection[int]) -> list[Outgoing]:

@@ -41,7 +41,8 @@ from coordinator.core.saga_state import Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
-from sagas.model import EvaluationFailed, OnRefused
+from sagas.graph import ancestors
+from sagas.model import EvaluationFailed, Gate, OnRefused
 from wire.messages import Json
 from wire.messages import Outcome as Told
 
@@ -168,10 +169,10 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
         did, step = traces.steps.get(name), move.state.steps[name]
         if move.state.phase is not Phase.RUNNING or step.phase is not StepPhase.RUNNING:
             continue
-        if move.state.definition.steps[name].call is None:
+        if isinstance(move.state.definition.steps[name].work, Gate):
             move = _past_gate(move, name, traces, now_us)
         elif did is None:
-            move = _past_unwanted(move, name, now_us)
+            move = _past_silent(move, name, traces, now_us)
         elif did.status in ("done", "undone"):
             done = StepDone(step=name, attempt=step.attempt, data=did.data)
             move = move.remember(done, now_us)
@@ -203,14 +204,22 @@ def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     return move.remember(StepDone(step=name, attempt=1), now_us)
 
 
-def _past_unwanted(move: Move, name: str, now_us: int) -> Move:
-    """Go past a step that left no trace because it was never to be asked."""
+def _past_silent(move: Move, name: str, traces: Traces, now_us: int) -> Move:
+    """Go past a step that left no trace: it was never to be asked, or asks nobody and is over."""
+    definition = move.state.definition
+    step = definition.steps[name]
     try:
-        step = move.state.definition.steps[name]
         wanted = saga.wanted(move.state, step, saga.scope(move.state))
     except EvaluationFailed:
         return move
-    return move if wanted else move.remember(StepSkipped(step=name), now_us)
+    if not wanted:
+        return move.remember(StepSkipped(step=name), now_us)
+    needs = {one.name: one.needs for one in definition.steps.values()}
+    over = any(name in ancestors(needs, later) for later in traces.steps if later in needs)
+    if step.has_effect or not over:
+        return move
+    # What it had waited for is lost; that it had come is not.
+    return move.remember(StepDone(step=name, attempt=1), now_us)
 
 
 def _turned_back(state: SagaState, traces: Traces) -> bool:

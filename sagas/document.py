@@ -194,6 +194,36 @@ class TccPart(Part):
     ]
 
 
+class WaitPart(Part):
+    """An event that must come before the saga goes on."""
+
+    topic: Annotated[Topic, Field(description="a topic of yours")]
+    match: Annotated[
+        Text,
+        Field(description="CEL over `event`, `input`, `steps`: which event; one `==` is its key"),
+    ]
+    timeout: Annotated[
+        Duration | None, Field(description="from when it waits; default: the saga's deadline")
+    ] = None
+    on_timeout: Annotated[
+        Literal["fail", "continue"],
+        Field(description="continue: with null for its result. Default: fail"),
+    ] = "fail"
+
+
+class ApprovePart(Part):
+    """A person's yes that must be said before the saga goes on."""
+
+    roles: Annotated[list[Name], Field(description="who may say it; default: anybody")] = []
+    timeout: Annotated[
+        Duration | None, Field(description="from when it waits; default: the saga's deadline")
+    ] = None
+    on_timeout: Annotated[
+        Literal["fail", "continue"],
+        Field(description="continue: with null for its result. Default: fail"),
+    ] = "fail"
+
+
 class StepPart(Part):
     """One step of a saga."""
 
@@ -209,6 +239,12 @@ class StepPart(Part):
     call: Annotated[CallText | None, Field(description="participant.command")] = None
     tcc: Annotated[
         TccPart | None, Field(description="in place of call and undo: {try, confirm, cancel}")
+    ] = None
+    wait: Annotated[
+        WaitPart | None, Field(description="for an event: {topic, match, timeout, on_timeout}")
+    ] = None
+    approve: Annotated[
+        ApprovePart | None, Field(description="by a person: {roles, timeout, on_timeout}")
     ] = None
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
@@ -243,8 +279,13 @@ class StepPart(Part):
         """How it is undone, by whatever word that is said."""
         return self.undo if self.tcc is None else self.tcc.cancel
 
+    @property
+    def waits(self) -> WaitPart | ApprovePart | None:
+        """What it waits for, if that is what it does."""
+        return self.wait if self.approve is None else self.approve
 
-WORKS: Final = ("call", "tcc")
+
+WORKS: Final = ("call", "tcc", "wait", "approve")
 """What a step may do, of which each step does one."""
 
 
@@ -312,14 +353,12 @@ DOCUMENTS: Final[dict[str, type[SagaDocument | AtomicDocument]]] = {
 }
 LATER: Final = frozenset(
     {
-        "approve",
         "at_most",
         "atomic",
         "each",
         "lock",
         "migrate_from",
         "saga",
-        "wait",
     }
 )
 """Words that the language will have, and does not yet."""

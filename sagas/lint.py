@@ -39,6 +39,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_pivot(source, document, needs),
         *_undo(source, document, needs),
         *_tcc(source, document),
+        *_asks_nobody(source, document),
         *_deadline(source, document, needs),
         *_budgets(source, document),
         *_undo_failures(source, document),
@@ -136,6 +137,8 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
             yield from _has_no_undo(source, name, step, "undo-after-pivot", said)
             yield from _can_be_cancelled(source, name, step, said)
             yield from _never_goes_back(source, name, step, said)
+        elif step.waits is not None:
+            continue  # it leaves nothing to undo
         elif name in before and step.way_back is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
             participant = (step.first_call or "").partition(".")[0]
@@ -210,6 +213,25 @@ def _asked(ask: str | AskPart) -> AskPart:
     return AskPart(call=ask) if isinstance(ask, str) else ask
 
 
+def _asks_nobody(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    """Refuse what is about a participant's answer where no participant is asked."""
+    words = {name: field.alias or name for name, field in StepPart.model_fields.items()}
+    for name, step in document.steps.items():
+        if step.waits is None:
+            continue
+        for field in sorted(step.model_fields_set & _OF_CALLS):
+            yield source.problem(
+                "asks-nobody",
+                f"step `{name}` asks no participant: `{words[field]}` means nothing there",
+                f"remove `{words[field]}`",
+                path=("steps", name, words[field]),
+                key=True,
+            )
+
+
+_OF_CALLS = frozenset({"with_", "key", "timeout", "retry", "undo", "on_unknown"})
+
+
 def _has_no_undo(
     source: Source, name: str, step: StepPart, code: Code, why: str
 ) -> Iterator[Problem]:
@@ -237,7 +259,7 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
     needs = tcc.with_confirms(document, needs)
     timeouts = dict.fromkeys(needs, 0)
     for name, step in document.steps.items():
-        timeouts[name] = step.timeout
+        timeouts[name] = step.timeout if step.waits is None else step.waits.timeout or 0
         if step.tcc is not None:
             timeouts[tcc.confirm_of(name)] = _asked(step.tcc.confirm).timeout
     longest = graph.longest_us(needs, timeouts)

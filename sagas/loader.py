@@ -15,10 +15,8 @@ from sagas import graph, tcc
 from sagas.document import (
     LATER,
     NOT_YET,
-    AskPart,
     AtomicDocument,
     NoUndoPart,
-    RetryPart,
     SagaDocument,
     StartPart,
     StepPart,
@@ -36,21 +34,21 @@ from sagas.model import (
     AnyDefinition,
     Atomic,
     Branch,
-    Call,
     Expression,
     Gate,
     InputCheck,
     InputRefused,
     OnDeadline,
     OnRefused,
+    OnTimeout,
     OnUndoFailure,
     OnUnknown,
-    Retry,
     Saga,
     Schedule,
     Start,
     Step,
     Undo,
+    Work,
 )
 from sagas.private import Find, Private, no_places
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
@@ -60,6 +58,7 @@ from sagas.secrecy import exposed
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
 from sagas.templates import Hole, build, compile_text, keys_with_holes, split, texts
+from sagas.works import approval_of, asked, call, gate, retry_of, wait_of
 
 _ALWAYS: Final = ("input", "txn")
 _NO_ORDER: Final = frozenset({"cycle", "unknown-step"})
@@ -142,7 +141,7 @@ class _Reader:
             if name in document.steps:
                 steps[name] = self._step(name, document.steps, needs)
             elif name == tcc.PIVOT:
-                steps[name] = _gate(name, needs)
+                steps[name] = gate(name, needs)
             else:
                 tried = steps[confirms[name]]
                 steps[name] = self._confirm(name, tried, document.steps, needs)
@@ -167,7 +166,7 @@ class _Reader:
         branches = {
             name: Branch(
                 name=name,
-                call=_call(part.call),
+                call=call(part.call),
                 data=self._template(part.with_, ("branches", name, "with"), _ALWAYS),
                 key=self._expression(part.key, ("branches", name, "key"), _ALWAYS),
             )
@@ -195,6 +194,8 @@ class _Reader:
         if isinstance(part.way_back, UndoPart):
             back = {"with": part.way_back.with_}
             said |= {"undo": back} if part.tcc is None else {"tcc": {"cancel": back}}
+        if part.wait is not None:
+            said["wait"] = {"match": _hole(part.wait.match)}
         self._bears_skipping(said, path, before, parts, of=part.if_)
         return Step(
             name=name,
@@ -202,11 +203,11 @@ class _Reader:
             condition=self._guarded(
                 compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
             ),
-            work=_call(part.first_call or ""),
+            work=self._work(part, path, (*_ALWAYS, *before)),
             data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
             key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
             timeout_us=part.timeout,
-            retry=_retry(part.retry),
+            retry=retry_of(part.retry),
             on_unknown=OnUnknown(part.on_unknown),
             undo=self._undo(name, part, before),
             pivot=part.pivot,
@@ -214,11 +215,25 @@ class _Reader:
             on_undo_failure=OnUndoFailure(part.on_undo_failure),
         )
 
+    def _work(self, part: StepPart, path: Path, names: Collection[str]) -> Work:
+        if part.approve is not None:
+            return approval_of(part.approve)
+        if part.wait is None:
+            return call(part.first_call or "")
+        path = (*path, "wait", "match")
+        match = self._guarded(compile_condition, part.wait.match, path, ("event", *names))
+        wait = wait_of(part.wait, match, names) if match is not None else None
+        if wait is None and match is not None:
+            said = "no part of this is an equality of something of `event` with something known"
+            hint = "write `event.order_id == input.order_id && …`: it is how they find each other"
+            self.problems.append(self._source.problem("match-key", said, hint, path=path))
+        return wait or Gate()  # reported, and never used
+
     def _undo(self, name: str, part: StepPart, before: list[str]) -> Undo | None:
         undo = part.way_back
         if undo is None or isinstance(undo, NoUndoPart):
             return None
-        undo = _asked(undo)
+        undo = asked(undo)
         data: Expression | None = None
         word = ("undo",) if part.tcc is None else ("tcc", "cancel")
         path: Path = ("steps", name, *word, "with")
@@ -227,7 +242,7 @@ class _Reader:
             data = self._template(undo.with_, path, names)
             self._needs_fallback(name, undo.with_, path, names)
         return Undo(
-            call=_call(undo.call), data=data, timeout_us=undo.timeout, retry=_retry(undo.retry)
+            call=call(undo.call), data=data, timeout_us=undo.timeout, retry=retry_of(undo.retry)
         )
 
     def _confirm(
@@ -236,7 +251,7 @@ class _Reader:
         """Make the step that makes another one final. It is wanted if the other was."""
         part = parts[tried.name]
         assert part.tcc is not None, f"{tried.name} tries nothing"
-        confirm, data = _asked(part.tcc.confirm), tried.data
+        confirm, data = asked(part.tcc.confirm), tried.data
         path: Path = ("steps", tried.name, "tcc", "confirm", "with")
         if confirm.with_ is not None:
             before = [n for n in graph.ancestors(needs, name) if n in parts]
@@ -247,11 +262,11 @@ class _Reader:
             name=name,
             needs=tuple(needs[name]),
             condition=tried.condition,
-            work=_call(confirm.call),
+            work=call(confirm.call),
             data=data,
             key=tried.key,
             timeout_us=confirm.timeout,
-            retry=_retry(confirm.retry),
+            retry=retry_of(confirm.retry),
             on_unknown=OnUnknown.RETRY,
             undo=None,
             pivot=False,
@@ -289,15 +304,17 @@ class _Reader:
         names = (*_ALWAYS, *_named("steps", parts))
         for result in results:
             relied_on = parts[result.partition(".")[2]]
-            condition, refusable = relied_on.if_, relied_on.on_refused == OnRefused.CONTINUE
+            condition, waits = relied_on.if_, relied_on.waits
             together = condition is None or (of is not None and of.strip() == condition.strip())
-            if together and not refusable:
-                continue
-            for text, where in texts(value, path):
+            why = "" if together else "its condition is false: its step is skipped then"
+            if relied_on.on_refused == OnRefused.CONTINUE:
+                why = "it is refused: its step is skipped then"
+            elif waits is not None and waits.on_timeout == OnTimeout.CONTINUE:
+                why = "nothing comes in time"
+            same_if = ", or give this the same `if`" if "condition" in why else ""
+            for text, where in texts(value, path) if why else ():
                 if not _always_has_a_value(text, result, names):
-                    why = "it is refused" if refusable else "its condition is false"
-                    said = f"`{result}` is null if {why}: its step is skipped then"
-                    same_if = "" if refusable else ", or give this the same `if`"
+                    said = f"`{result}` is null if {why}"
                     hint = f"write `{result} == null ? … : …`{same_if}"
                     self.problems.append(
                         self._source.problem("may-be-skipped", said, hint, path=where)
@@ -457,42 +474,5 @@ def _always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
         return True  # reported already
 
 
-def _gate(name: str, needs: Mapping[str, list[str]]) -> Step:
-    """Make the pivot of a saga that has none, for what can only come after one."""
-    return Step(
-        name=name,
-        needs=tuple(needs[name]),
-        condition=None,
-        work=Gate(),
-        data=lambda _scope: None,
-        key=None,
-        timeout_us=0,
-        retry=_retry(RetryPart()),
-        on_unknown=OnUnknown.RETRY,
-        undo=None,
-        pivot=True,
-    )
-
-
-def _asked(ask: str | AskPart) -> AskPart:
-    return AskPart(call=ask) if isinstance(ask, str) else ask
-
-
-def _call(text: str) -> Call:
-    participant, _, command = text.partition(".")
-    return Call(participant, command)
-
-
 def _hole(expression: str | None) -> str | None:
     return None if expression is None else f"${{ {expression} }}"
-
-
-def _retry(part: RetryPart) -> Retry:
-    return Retry(
-        attempts=part.attempts,
-        first_us=part.first,
-        factor=part.factor,
-        max_us=part.max,
-        jitter=part.jitter == "full",
-        budget_us=part.budget,
-    )

@@ -72,7 +72,47 @@ class Gate:
         return "nothing"
 
 
-Work: TypeAlias = Call | Gate
+class OnTimeout(StrEnum):
+    """What follows when what a step waits for does not come in time."""
+
+    FAIL = "fail"
+    CONTINUE = "continue"  # as if it were done, with null for its result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """An event that must come. An event and who waits for it find each other by a key.
+
+    ``about`` is the expression that gives an event's key, as it is written, and
+    ``key_of`` the same, compiled; ``key`` gives the one that is waited for.
+    Without ``timeout_us`` only the saga's deadline ends it.
+    """
+
+    topic: str
+    about: str
+    key_of: Expression
+    key: Expression
+    match: Expression
+    timeout_us: int | None
+    on_timeout: OnTimeout
+
+    def __str__(self) -> str:
+        return f"an event on {self.topic}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approve:
+    """A person's yes. Without ``roles`` anybody may say it."""
+
+    roles: tuple[str, ...]
+    timeout_us: int | None
+    on_timeout: OnTimeout
+
+    def __str__(self) -> str:
+        return "a person's approval" + (f" ({', '.join(self.roles)})" if self.roles else "")
+
+
+Work: TypeAlias = Call | Gate | Wait | Approve
 """What a step does."""
 
 
@@ -196,7 +236,7 @@ class Step:
     @property
     def has_effect(self) -> bool:
         """Whether it leaves something that going back must see to."""
-        return not isinstance(self.work, Gate)
+        return not isinstance(self.work, Gate | Wait | Approve)
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -17,7 +17,7 @@ from sagas.source import Path
 
 Compile: TypeAlias = Callable[[str], Expression]
 
-_STRING: Final = re.compile(
+STRING: Final = re.compile(
     r"[rR]?[bB]?[rR]?(\"\"\"|''')(?s:.*?)\1"
     r"|[bB]?[rR][bB]?(?:\"[^\"\n]*\"|'[^'\n]*')"
     r"|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
@@ -112,7 +112,7 @@ def _closing(text: str, start: int) -> int:
     """Find the brace that closes, past strings and the braces of maps."""
     depth, position = 0, start
     while position < len(text):
-        if (string := _STRING.match(text, position)) is not None:
+        if (string := STRING.match(text, position)) is not None:
             position = string.end()
             continue
         if text[position] == "{":

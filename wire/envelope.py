@@ -28,6 +28,7 @@ import msgspec
 
 from wire.messages import (
     AnyMessage,
+    Arrived,
     Begin,
     Commit,
     Compensate,
@@ -65,6 +66,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.begin.v1": Begin,
     "twofold.order.v1": Order,
+    "twofold.arrived.v1": Arrived,
     "twofold.prepare.v1": Prepare,
     "twofold.commit.v1": Commit,
     "twofold.rollback.v1": Rollback,
@@ -143,14 +145,18 @@ def identity(message: AnyMessage) -> str:
             return f"{message.definition}/{message.key}"
         case Order():
             return f"{message.gid}/{message.id}"
-        case Heartbeat() | Mark():
-            return f"{subject(message)}/{_count(message)}"
+        case Heartbeat() | Mark() | Arrived():
+            return f"{subject(message)}/{_which(message)}"
 
 
-def _count(message: Heartbeat | Mark) -> str:
-    if isinstance(message, Heartbeat):
-        return str(message.beat)
-    return f"{message.generation}/{message.requests}/{message.replies}"
+def _which(message: Heartbeat | Mark | Arrived) -> str:
+    match message:
+        case Heartbeat():
+            return str(message.beat)
+        case Arrived():
+            return f"{message.step}/{message.place}"
+        case Mark():
+            return f"{message.generation}/{message.requests}/{message.replies}"
 
 
 def subject(message: AnyMessage) -> str:

@@ -6,6 +6,7 @@ Each family has one direction:
     command    coordinator          → participant    Prepare Commit Rollback Execute Compensate
     reply      participant          → coordinator    Voted Settled Executed Compensated Inquired
                a person             → coordinator    Order
+               a trigger            → coordinator    Arrived
     outcome    coordinator          → anyone         Outcome
     sign       participant          → anyone         Heartbeat
 
@@ -68,6 +69,9 @@ class Action(StrEnum):
     ABORT = "abort"  # do not go on with what is not decided yet
     COMMIT = "commit"  # end it: whatever it waits for has been done
     ROLLBACK = "rollback"  # end it: nothing of what it waits for has been done
+    APPROVE = "approve"  # the step that waits for a person may go on
+    REFUSE = "refuse"  # ... or it must not
+    SIGNAL = "signal"  # the event that the step waits for has come, and this is it
 
 
 class Begin(Message, frozen=True, kw_only=True):
@@ -97,6 +101,22 @@ class Order(Message, frozen=True, kw_only=True):
     reason: str
     step: str = ""
     data: Json = None
+    role: str = ""
+    """As whom an actor speaks, where a step says who may approve it."""
+
+
+class Arrived(Message, frozen=True, kw_only=True):
+    """An event that a step may be waiting for lies in the letter box of its shard's store.
+
+    It is a knock at the door: the event itself is read from there. ``place`` is
+    topic/partition/offset.
+    """
+
+    gid: str
+    step: str
+    topic: str
+    key: str
+    place: str
 
 
 class Prepare(Message, frozen=True, kw_only=True):
@@ -269,4 +289,4 @@ class Mark(Message, frozen=True, kw_only=True):
     replies: int
 
 
-AnyMessage: TypeAlias = Begin | Order | Command | Reply | Outcome | Heartbeat | Mark
+AnyMessage: TypeAlias = Begin | Order | Arrived | Command | Reply | Outcome | Heartbeat | Mark

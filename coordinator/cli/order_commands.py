@@ -108,6 +108,60 @@ def resolve(
     _order(config, wanted, output)
 
 
+Gid = Annotated[str, typer.Argument(help="The transaction.")]
+Waits = Annotated[str, typer.Argument(help="The step that waits.", metavar="STEP")]
+
+
+def approve(
+    gid: Gid,
+    step: Waits,
+    reason: Reason,
+    *,
+    role: Annotated[str, typer.Option("--role", help="As whom you decide.")] = "",
+    refuse: Annotated[bool, typer.Option("--refuse", help="Say no: the saga goes back.")] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", help="JSON that the saga is to know beside.")
+    ] = None,
+    actor: Actor = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Let a saga go on that waits for a person's word, or refuse it.
+
+    Exit code 1 if your word does not count: the step does not wait for it, or
+    it takes another role.
+
+    Example: twofold approve GID review --role clerk --reason "the papers are complete"
+    """
+    from coordinator.cli.ordering import Wanted, read_data
+
+    action = Action.REFUSE if refuse else Action.APPROVE
+    value = read_data(data)
+    wanted = Wanted.of_one(gid, action, reason, actor, step=step, data=value, role=role)
+    _order(config, wanted, output)
+
+
+def signal(
+    gid: Gid,
+    step: Waits,
+    reason: Reason,
+    *,
+    data: Annotated[str | None, typer.Option("--data", help="JSON: the event.")] = None,
+    actor: Actor = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Let a saga go on that waits for an event: you know that it has happened.
+
+    Example: twofold signal GID paid --data '{"sum": 40}' --reason "paid in cash"
+    """
+    from coordinator.cli.ordering import Wanted, read_data
+
+    value = read_data(data)
+    wanted = Wanted.of_one(gid, Action.SIGNAL, reason, actor, step=step, data=value)
+    _order(config, wanted, output)
+
+
 def orders(
     gid: Annotated[str | None, typer.Argument(help="Only of this transaction.")] = None,
     *,
@@ -181,6 +235,8 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     plain(Action.COMPENSATE, COMPENSATE),
     plain(Action.ABORT, ABORT),
     resolve,
+    approve,
+    signal,
     orders,
     offsets,
 )

@@ -1,4 +1,4 @@
-"""`twofold retry`, `skip`, `compensate`, `abort`, `resolve`, and `orders`, which lists them all.
+"""`twofold retry`, `skip`, `compensate`, `abort`, `resolve`, `approve`, `signal`, and `orders`.
 
 An order is a message to the transaction's shard. What became of it is read
 from the transaction's log, where it is written whether it was carried out or
@@ -53,10 +53,20 @@ class Wanted(NamedTuple):
     yes: bool
     step: str = ""
     data: Json = None
+    role: str = ""
+
+    @classmethod
+    def of_one(
+        cls, gid: str, action: Action, reason: str, actor: str | None, **said: Any
+    ) -> Wanted:
+        """Want it of one transaction, and be asked nothing."""
+        return cls(
+            action, (gid,), parked=False, name=None, reason=reason, actor=actor, yes=True, **said
+        )
 
 
 def read_data(text: str | None) -> Json:
-    """Read what a skipped step is to have returned."""
+    """Read what a step is to have returned."""
     if text is None:
         return None
     try:
@@ -132,6 +142,7 @@ def _order(view: TransactionView, wanted: Wanted) -> Order:
         reason=wanted.reason,
         step=wanted.step,
         data=wanted.data,
+        role=wanted.role,
     )
 
 

@@ -32,11 +32,13 @@ from coordinator.core.records import (
     StepUndone,
     Unanswered,
     UndoFailed,
+    WaitBegan,
     Withdrawn,
 )
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
+from coordinator.core.waiting import over_us as over_at_us
 from sagas.model import Call, Step, Undo, Work
 from sagas.tcc import PIVOT
 from wire.messages import End
@@ -130,6 +132,7 @@ def _of_a_step(
     | StepRefused
     | StepDeferred
     | AttemptFailed
+    | WaitBegan
     | StepUndone
     | UndoFailed,
     at_us: int,
@@ -148,6 +151,9 @@ def _of_a_step(
         case StepDeferred():
             pause = span(record.retry_at_us - at_us)
             return f"{step} is put off by {pause}, at no cost{_because(record.reason)}"
+        case WaitBegan():
+            what = f"an event on {record.topic}, {record.key}" if record.topic else "a person"
+            return f"{step} waits for {what}"
         case StepUndone(undone=True):
             return f"{step} is undone"
         case StepUndone():
@@ -207,6 +213,8 @@ def _why_saga(saga: SagaState, now_us: int) -> str:
 
 def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
     """Tell what is wanted of one participant."""
+    if state.waits is not None and state.phase is StepPhase.RUNNING:
+        return _waiting(step, state, state.waits, now_us)
     asked = asked_of(step, state)
     undoing = "to undo " if state.phase is StepPhase.UNDOING else ""
     attempt = f"attempt {state.attempt} of {asked.retry.attempts}"
@@ -227,6 +235,14 @@ def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
     return f"for {whom} to answer {work} ({attempt}) until {limit}{doubt}{last}"
 
 
+def _waiting(step: Step, state: StepState, waits: WaitBegan, now_us: int) -> str:
+    """Tell for what a step waits, and what ends that if it does not come."""
+    what = f"{step.work} with {waits.key}" if waits.topic else str(step.work)
+    over_us = over_at_us(step, state, None)
+    limit = "" if over_us is None else f" until {until(over_us, now_us)}"
+    return f"for {what} ({step.name}){limit}"
+
+
 def asked_of(step: Step, state: StepState) -> Step | Undo:
     """Return what is being asked for: the step, or its undo."""
     undoing = state.phase in (StepPhase.UNDOING, StepPhase.STUCK)
@@ -239,11 +255,10 @@ def work_of(asked: Step | Undo) -> Work:
 
 
 def _deadline(saga: SagaState, now_us: int) -> str:
-    pivot = saga.definition.pivot
     when = until(saga.deadline_us, now_us)
     if saga.past_pivot:
         return f"what is not done by {when} is parked for a person"
-    if pivot is not None and saga.steps[pivot.name].phase is StepPhase.RUNNING:
+    if saga.pivot_is_asked:
         return f"the deadline, {when}, does not interrupt the pivot"
     return f"what is not done by {when} is undone"
 

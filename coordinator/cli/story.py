@@ -18,6 +18,7 @@ from coordinator.core.records import Begun, CompensationBegan, Decision, Entry, 
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
+from coordinator.core.waiting import over_us
 from coordinator.telemetry import identity
 from sagas.model import AnyDefinition, Gate, Step
 from sagas.private import HIDDEN, Veil
@@ -199,6 +200,13 @@ def _step(
             return part._replace(since_us=changed.get(_TURNED), note="its effect may stand")
         case StepPhase.DONE:
             return part._replace(attempt=state.attempt, since_us=since_us, result=state.data)
+        case StepPhase.RUNNING if state.waits is not None:
+            return part._replace(
+                state="waits",
+                since_us=state.since_us,
+                timeout_us=over_us(step, state, None),
+                note=state.waits.key,
+            )
         case StepPhase.RUNNING | StepPhase.UNDOING:
             part = part._replace(attempt=state.attempt, attempts=asked.retry.attempts)
             if state.since_us > now_us:

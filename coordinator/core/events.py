@@ -8,7 +8,7 @@ event, which is finer: a vote to commit and a vote to abort are two kinds.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,7 @@ from wire.messages import (
     End,
     Executed,
     Inquired,
+    Json,
     Order,
     Reply,
     Result,
@@ -48,7 +49,33 @@ class UndoSilent(msgspec.Struct, frozen=True):
     attempt: int
 
 
-Event: TypeAlias = Reply | Order | Published | DeadlinePassed | StepSilent | UndoSilent
+class Letter(NamedTuple):
+    """An event that somebody may wait for: where it lay, and when Kafka got it."""
+
+    topic: str
+    key: str
+    partition: int
+    offset: int
+    at_us: int
+    event: Json
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """The letter box was looked into for a step that waits: these were there, oldest first."""
+
+    step: str
+    letters: tuple[Letter, ...]
+
+
+class WaitOver(msgspec.Struct, frozen=True):
+    """What a step waits for has not come in time."""
+
+    step: str
+
+
+Event: TypeAlias = (
+    Reply | Order | Published | DeadlinePassed | StepSilent | UndoSilent | Looked | WaitOver
+)
 
 
 class Kind(StrEnum):
@@ -75,16 +102,22 @@ class Kind(StrEnum):
     UNDO_SILENT = "undo silent"
     DEADLINE_PASSED = "deadline passed"
     PUBLISHED = "published"
+    LETTERS_LOOKED_AT = "letters looked at"
+    WAIT_OVER = "wait over"
     ORDER_RETRY = "order: retry"
     ORDER_SKIP = "order: skip"
     ORDER_COMPENSATE = "order: compensate"
     ORDER_ABORT = "order: abort"
     ORDER_COMMIT = "order: commit"
     ORDER_ROLLBACK = "order: rollback"
+    ORDER_APPROVE = "order: approve"
+    ORDER_REFUSE = "order: refuse"
+    ORDER_SIGNAL = "order: signal"
 
 
 FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
 BY_HAND = (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK)
+TO_WAITERS = (Kind.ORDER_APPROVE, Kind.ORDER_REFUSE, Kind.ORDER_SIGNAL)
 ORDERS = (*FOR_PARKED, Kind.ORDER_ABORT, *BY_HAND)
 
 _VOTES = {
@@ -117,6 +150,8 @@ _PLAIN: dict[type[Event], Kind] = {
     UndoSilent: Kind.UNDO_SILENT,
     DeadlinePassed: Kind.DEADLINE_PASSED,
     Published: Kind.PUBLISHED,
+    Looked: Kind.LETTERS_LOOKED_AT,
+    WaitOver: Kind.WAIT_OVER,
 }
 
 

@@ -17,11 +17,11 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table
+from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table, waiting
 from coordinator.core.events import Event, kind
 from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState
-from coordinator.core.transition import Rules, Summary, Transition
+from coordinator.core.transition import Look, Rules, Summary, Transition
 from coordinator.core.two_phase import TwoPhase
 from sagas.model import AnyDefinition, Saga
 from wire.messages import Inquired, Order, Settled, Voted
@@ -129,6 +129,11 @@ def shown(state: State, now_us: int) -> Summary:
     if wake_us is None or wake_us - now_us < SLEEP_US:
         return told
     return told._replace(active=False, wake_at_us=wake_us)
+
+
+def waits(state: State) -> frozenset[Look]:
+    """Tell for which events it waits."""
+    return waiting.waits(state) if isinstance(state, SagaState) else frozenset()
 
 
 def _born(gid: str, definition: AnyDefinition, begun: Begun, at_us: int) -> State:

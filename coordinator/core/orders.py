@@ -43,6 +43,7 @@ def obeyed(state: Any, order: Order, now_us: int, refused: str = "") -> Transiti
         actor=order.actor,
         reason=order.reason,
         step=order.step,
+        role=order.role,
         refused=refused,
     )
     begun: Transition[Any] = Transition(state)
@@ -147,7 +148,7 @@ def turn_back(saga: SagaState, order: Order, now_us: int) -> Move:
         return obeyed(saga, order, now_us, "it is going back already")
     if saga.before is None and (pivot := saga.definition.pivot) is not None:
         at = saga.steps[pivot.name].phase
-        if at is StepPhase.RUNNING or at in OVER:
+        if saga.pivot_is_asked or at in OVER:
             refused = f"its pivot {pivot.name} is {at}: it goes forward, or is parked"
             return obeyed(saga, order, now_us, refused)
     move: Move = obeyed(saga, order, now_us)

@@ -134,6 +134,14 @@ class AttemptFailed(Record, frozen=True, kw_only=True, tag="attempt-failed"):
     retry_at_us: int | None = None
 
 
+class WaitBegan(Record, frozen=True, kw_only=True, tag="wait-began"):
+    """A step waits for an event with this key on a topic; without a topic, for a person."""
+
+    step: str
+    topic: str = ""
+    key: str = ""
+
+
 class CompensationBegan(Record, frozen=True, kw_only=True, tag="compensation-began"):
     """From here on the saga goes back."""
 
@@ -173,6 +181,7 @@ class Ordered(Record, frozen=True, kw_only=True, tag="ordered"):
     actor: str
     reason: str
     step: str = ""
+    role: str = ""
     refused: str = ""
 
     @property
@@ -208,6 +217,7 @@ AnyRecord: TypeAlias = (
     | StepRefused
     | StepDeferred
     | AttemptFailed
+    | WaitBegan
     | CompensationBegan
     | StepUndone
     | UndoFailed

@@ -15,8 +15,15 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from coordinator.core import compensation
-from coordinator.core.events import DeadlinePassed, Event, Published, StepSilent, UndoSilent
+from coordinator.core import compensation, waiting
+from coordinator.core.events import (
+    DeadlinePassed,
+    Event,
+    Published,
+    StepSilent,
+    UndoSilent,
+    WaitOver,
+)
 from coordinator.core.records import (
     AttemptFailed,
     Closed,
@@ -39,7 +46,17 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
-from sagas.model import Call, EvaluationFailed, Gate, OnDeadline, OnRefused, OnUnknown, Step
+from sagas.model import (
+    Approve,
+    Call,
+    EvaluationFailed,
+    Gate,
+    OnDeadline,
+    OnRefused,
+    OnUnknown,
+    Step,
+    Wait,
+)
 from wire.messages import Execute, Executed, Json
 from wire.messages import Outcome as OutcomeMessage
 
@@ -121,7 +138,7 @@ def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Mov
     reason = f"not done within its deadline of {saga.definition.deadline_us / 1e6:g} s"
     if saga.definition.on_deadline is OnDeadline.PARK and not saga.past_pivot:
         return Transition(saga).remember(Parked(reason=reason), now_us)
-    return _turn_back_or_park(Transition(saga), reason, now_us)
+    return turn_back_or_park(Transition(saga), reason, now_us)
 
 
 def _attempt_failed(
@@ -156,17 +173,18 @@ def _given_up(move: Move, failed: AttemptFailed, over: str, now_us: int) -> Move
     if step.pivot:
         # It has no undo, and nobody knows whether it was done: never guess.
         return move.remember(Parked(reason=f"{told}; it is the pivot"), now_us)
-    return _turn_back_or_park(move, told, now_us)
+    return turn_back_or_park(move, told, now_us)
 
 
 def refuse(move: Move, step: str, attempt: int, reason: str, now_us: int) -> Move:
     """Record a business no, and turn."""
     refused = StepRefused(step=step, attempt=attempt, reason=reason)
     move = move.remember(refused, now_us)
-    return _turn_back_or_park(move, f"{step}: {reason or 'refused'}", now_us)
+    return turn_back_or_park(move, f"{step}: {reason or 'refused'}", now_us)
 
 
-def _turn_back_or_park(move: Move, reason: str, now_us: int) -> Move:
+def turn_back_or_park(move: Move, reason: str, now_us: int) -> Move:
+    """Go back, or leave it to a person past the pivot."""
     if move.state.past_pivot:
         parked = Parked(reason=f"{reason}; past the pivot there is no way back")
         return move.remember(parked, now_us)
@@ -258,6 +276,8 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     try:
         if not wanted(move.state, step, values):
             return skip(move, step.name, now_us)
+        if isinstance(step.work, Wait | Approve):
+            return waiting.begin(move, step, state, values, now_us)
         data = step.data(values)
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
@@ -300,7 +320,8 @@ def skip(move: Move, step: str, now_us: int, *, refused: bool = False) -> Move:
 
 def wake_at_us(saga: SagaState) -> int | None:
     """Tell when time alone will next change something."""
-    times = [next_at_us(saga, step, state) for step, state in _asking(saga)]
+    asking = [next_at_us(saga, step, state) for step, state in _asking(saga)]
+    times = [at_us for at_us in asking if at_us is not None]
     if _deadline_counts(saga):
         times.append(saga.deadline_us)
     if _telling(saga):
@@ -310,15 +331,20 @@ def wake_at_us(saga: SagaState) -> int | None:
 
 def expects_answers(saga: SagaState) -> bool:
     """Tell whether somebody was asked, or told, and has not answered yet."""
-    return _telling(saga) or any(_is_asked(saga, step, state) for step, state in _asking(saga))
+    return _telling(saga) or any(
+        _is_asked(saga, step, state) and not saga.asked[step.name].looked
+        for step, state in _asking(saga)
+    )
 
 
-def next_at_us(saga: SagaState, step: Step, state: StepState) -> int:
-    """Tell when a step is to be asked, or its answer is no longer waited for.
+def next_at_us(saga: SagaState, step: Step, state: StepState) -> int | None:
+    """Tell when a step is to be asked, or its answer is no longer waited for, if ever.
 
     An answer has its whole timeout from when this owner asked: after an hour
     without any coordinator, nobody is to blame for an hour of silence.
     """
+    if _is_waiting(state):
+        return waiting.over_us(step, state, saga.asked.get(step.name))
     if not _is_asked(saga, step, state):
         return state.since_us
     undoing = state.phase is StepPhase.UNDOING and step.undo is not None
@@ -331,17 +357,23 @@ def due(saga: SagaState, now_us: int) -> Iterator[Event]:
     if _deadline_counts(saga) and saga.deadline_us <= now_us:
         yield DeadlinePassed()
     for step, state in _asking(saga):
-        if _is_asked(saga, step, state) and next_at_us(saga, step, state) <= now_us:
+        at_us = next_at_us(saga, step, state)
+        if not _is_asked(saga, step, state) or at_us is None or at_us > now_us:
+            continue
+        if not _is_waiting(state):
             silent = UndoSilent if state.phase is StepPhase.UNDOING else StepSilent
             yield silent(step.name, state.attempt)
+        elif saga.asked[step.name].looked:
+            yield WaitOver(step.name)
+
+
+def _is_waiting(state: StepState) -> bool:
+    return state.waits is not None and state.phase is StepPhase.RUNNING
 
 
 def _deadline_counts(saga: SagaState) -> bool:
     """The deadline does not interrupt a pivot, whose outcome decides the direction."""
-    if saga.phase is not Phase.RUNNING:
-        return False
-    pivot = saga.definition.pivot
-    return pivot is None or saga.steps[pivot.name].phase is not StepPhase.RUNNING
+    return saga.phase is Phase.RUNNING and not saga.pivot_is_asked
 
 
 def summary(saga: SagaState) -> Summary:

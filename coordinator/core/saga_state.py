@@ -29,6 +29,7 @@ from coordinator.core.records import (
     StepSkipped,
     StepUndone,
     UndoFailed,
+    WaitBegan,
 )
 from sagas.model import OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
@@ -79,6 +80,9 @@ class StepState(msgspec.Struct, frozen=True):
     spent: int = 0
     data: Json = None
     reason: str = ""
+    waits: WaitBegan | None = None
+    """For what it waits, once it does."""
+    waits_since_us: int = 0
 
     @classmethod
     def ready(cls, at_us: int) -> StepState:
@@ -91,6 +95,8 @@ class Asked(NamedTuple):
 
     attempt: tuple[StepPhase, int, int]
     sent_us: int
+    looked: bool = False
+    """Whether the letter box was looked into, and held nothing for it."""
 
 
 class SagaState(msgspec.Struct, frozen=True, eq=False):
@@ -157,6 +163,14 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         results = {name: state.data for name, state in self.steps.items()}
         return private.veil(self.begun.input, results).text(text)
 
+    @property
+    def pivot_is_asked(self) -> bool:
+        """Whether nobody knows if there is a way back. A pivot that waits has done nothing yet."""
+        pivot = self.definition.pivot
+        if pivot is None or not pivot.has_effect:
+            return False
+        return self.steps[pivot.name].phase is StepPhase.RUNNING
+
     def in_phase(self, *phases: StepPhase) -> Iterator[tuple[Step, StepState]]:
         """Yield the steps that stand there, in the definition's order."""
         for name, state in self.steps.items():
@@ -172,13 +186,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._over_with(record.step, StepPhase.SKIPPED, None, at_us)
             case StepRefused():
                 return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
-            case StepDeferred():
-                return self._set(
-                    record.step,
-                    since_us=record.retry_at_us,
-                    deferrals=self.steps[record.step].deferrals + 1,
-                    reason=record.reason,
-                )
+            case StepDeferred() | WaitBegan():
+                return self._put_off(record, at_us)
             case AttemptFailed() | UndoFailed():
                 return self._attempt_failed(record, at_us)
             case CompensationBegan():
@@ -227,6 +236,16 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             if all(steps[need].phase in OVER for need in needs):
                 steps[name] = StepState.ready(at_us)
         return replace(self, steps=steps)
+
+    def _put_off(self, record: StepDeferred | WaitBegan, at_us: int) -> SagaState:
+        if isinstance(record, WaitBegan):
+            return self._set(record.step, waits=record, waits_since_us=at_us)
+        return self._set(
+            record.step,
+            since_us=record.retry_at_us,
+            deferrals=self.steps[record.step].deferrals + 1,
+            reason=record.reason,
+        )
 
     def _attempt_failed(self, record: AttemptFailed | UndoFailed, at_us: int) -> SagaState:
         if record.retry_at_us is None and isinstance(record, UndoFailed):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import compensation, orders
-from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, Kind
+from coordinator.core import arrivals, compensation, orders
+from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
     outcome_told,
@@ -25,7 +25,16 @@ from coordinator.core.transition import drop, on, table
 
 _STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
 _UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
-KINDS: Final = (*_STEP, *_UNDO, Kind.DEADLINE_PASSED, Kind.PUBLISHED, *ORDERS)
+_WAIT = (Kind.LETTERS_LOOKED_AT, Kind.WAIT_OVER)
+KINDS: Final = (
+    *_STEP,
+    *_UNDO,
+    *_WAIT,
+    Kind.DEADLINE_PASSED,
+    Kind.PUBLISHED,
+    *ORDERS,
+    *TO_WAITERS,
+)
 _P = Phase
 
 RULES: Final = table(
@@ -58,6 +67,17 @@ RULES: Final = table(
     drop((_P.CLOSED, _P.ENDED), (*_STEP, *_UNDO), "repeated: the outcome stands"),
     drop(_P.PARKED, (*_STEP, *_UNDO), "a person decides; the participant remembers its answer"),
     drop((_P.CLOSED, _P.PARKED, _P.ENDED), Kind.DEADLINE_PASSED, "the outcome stands"),
+    # What a step waits for.
+    on(_P.RUNNING, Kind.LETTERS_LOOKED_AT, arrivals.looked, "done, if one fits"),
+    on(_P.RUNNING, Kind.WAIT_OVER, arrivals.over, "on without it, back, or parked past the pivot"),
+    on(_P.RUNNING, Kind.ORDER_SIGNAL, arrivals.signal, "a person's word for the event"),
+    on(_P.RUNNING, Kind.ORDER_APPROVE, arrivals.approve, "if its role may"),
+    on(_P.RUNNING, Kind.ORDER_REFUSE, arrivals.say_no, "as refused by a participant"),
+    drop((_P.COMPENSATING, _P.CLOSED, _P.ENDED), _WAIT, "nothing is waited for"),
+    drop(_P.COMPENSATING, TO_WAITERS, "it is going back already"),
+    drop((_P.CLOSED, _P.ENDED), TO_WAITERS, "the outcome stands"),
+    drop(_P.PARKED, _WAIT, "a person decides; letters stay in their box"),
+    drop(_P.PARKED, TO_WAITERS, "it is parked: retry it first, or skip the step"),
     # What a person orders.
     on(_P.RUNNING, Kind.ORDER_ABORT, orders.turn_back, "back, unless the pivot forbids it"),
     on(_P.PARKED, Kind.ORDER_RETRY, orders.try_again, "with all attempts, and a new deadline"),

@@ -42,6 +42,14 @@ class Send(NamedTuple):
     deadline_us: int | None = None
 
 
+class Look(NamedTuple):
+    """A look into the letter box, for a step that waits."""
+
+    step: str
+    topic: str
+    key: str
+
+
 class Summary(NamedTuple):
     """What the transaction's row shows of its state. Inactive ones need no owner's memory.
 
@@ -84,6 +92,7 @@ class Transition(msgspec.Struct, Generic[S], frozen=True):
     state: S
     records: tuple[AnyRecord, ...] = ()
     sends: tuple[Send, ...] = ()
+    looks: tuple[Look, ...] = ()
     dropped: str = ""
 
     def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:

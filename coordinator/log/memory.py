@@ -12,19 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from coordinator.core.events import Letter
 from coordinator.core.records import Decided, Decision, Entry, decode, encode
 from coordinator.core.transition import Status
 from coordinator.log.parts import born_us
 from coordinator.log.store import (
+    LETTERS_LIMIT,
     Batch,
     Census,
     ClusterFacts,
     KnownStart,
     LogUnavailable,
+    Place,
     Position,
     Row,
     StoredDefinition,
     VersionTaken,
+    Waiting,
     check,
 )
 
@@ -52,6 +56,8 @@ class MemoryLog:
         self._entries: dict[str, dict[int, tuple[int, str]]] = {}
         self._definitions: dict[str, StoredDefinition] = {}
         self._purged_us = 0
+        self._waiting: dict[tuple[str, str], Waiting] = {}
+        self._letters: dict[tuple[str, str, int, int], Letter] = {}
 
     async def facts(self) -> ClusterFacts:
         return self._facts
@@ -76,6 +82,11 @@ class MemoryLog:
                 self._rows[gid] = self._rows[gid]._replace(
                     status=status, outcome=outcome, active=active, wake_at_us=wake_at_us
                 )
+        for one in batch.waiting:
+            if one.shard in mine:
+                self._waiting.pop((one.gid, one.step), None)
+                if one.topic:
+                    self._waiting[one.gid, one.step] = one
         return mine
 
     def _refuse_duplicates(self, begun: Sequence[Row], entries: Sequence[Entry]) -> None:
@@ -94,6 +105,32 @@ class MemoryLog:
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         wanted = sorted(r.gid for r in self._rows.values() if r.active and r.shard in shards)
         return [entry for gid in wanted for entry in self.entries(gid)]
+
+    async def deliver(self, letters: Collection[Letter]) -> None:
+        for one in letters:
+            self._letters.setdefault((one.topic, one.key, one.partition, one.offset), one)
+
+    async def waiting(self, places: Collection[Place]) -> Sequence[Waiting]:
+        found = (one for one in self._waiting.values() if (one.topic, one.key) in places)
+        return sorted(found)
+
+    async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
+        found: dict[Place, list[Letter]] = {}
+        for one in sorted(self._letters.values(), key=_age):
+            place = (one.topic, one.key)
+            if place in places and len(found.get(place, ())) < LETTERS_LIMIT:
+                found.setdefault(place, []).append(one)
+        return found
+
+    async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
+        old = [
+            place
+            for place, one in self._letters.items()
+            if one.topic == topic and one.at_us < before_us
+        ][:limit]
+        for place in old:
+            del self._letters[place]
+        return len(old)
 
     async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
         wanted = [row.gid for gid in set(gids) if (row := self._rows.get(gid)) and _sleeps(row)]
@@ -208,6 +245,10 @@ class MemoryLog:
     async def definitions(self, known: Collection[str] = ()) -> Sequence[StoredDefinition]:
         found = (d for d in self._definitions.values() if d.hash not in known)
         return sorted(found, key=lambda d: (d.name, d.version))
+
+
+def _age(letter: Letter) -> tuple[int, int, int]:
+    return letter.at_us, letter.partition, letter.offset
 
 
 def _sleeps(row: Row) -> bool:

@@ -19,9 +19,11 @@ from typing import Any, Final
 
 import asyncpg
 
+from coordinator.core.events import Letter
 from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
-from coordinator.log import schedules, views
+from coordinator.log import box, schedules, views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
+from coordinator.log.census import HEARTBEAT, LOOK_AROUND
 from coordinator.log.migrate import pending
 from coordinator.log.parts import DAY_US, born_us, slot_of, slots_of
 from coordinator.log.purge import purge
@@ -31,9 +33,11 @@ from coordinator.log.store import (
     ClusterFacts,
     KnownStart,
     LogUnavailable,
+    Place,
     Position,
     StoredDefinition,
     VersionTaken,
+    Waiting,
     check,
     storable,
 )
@@ -100,6 +104,18 @@ PERSIST = """
                AS v(gid, shard, status, outcome, active, wake_at, at)
           JOIN mine ON mine.id = v.shard
          WHERE t.gid = v.gid
+    ), waiting AS (
+        SELECT v.shard, v.gid, v.step, v.topic, v.key
+          FROM unnest($31::int[], $32::text[], $33::text[], $34::text[], $35::text[])
+               AS v(shard, gid, step, topic, key)
+          JOIN mine ON mine.id = v.shard
+    ), waits AS (
+        INSERT INTO twofold.waiting (shard, gid, step, topic, key)
+        SELECT * FROM waiting WHERE topic <> ''
+        ON CONFLICT (gid, step) DO UPDATE SET topic = excluded.topic, key = excluded.key
+    ), waits_no_more AS (
+        DELETE FROM twofold.waiting w USING waiting v
+         WHERE v.topic = '' AND w.gid = v.gid AND w.step = v.step
     )
     SELECT id FROM mine
 """
@@ -121,29 +137,6 @@ CLAIM = """
     UPDATE twofold.shard s SET epoch = s.epoch + 1
       FROM leased WHERE s.id = leased.shard
     RETURNING s.id, s.epoch, s.requests_offset, s.replies_offset
-"""
-
-HEARTBEAT = """
-    WITH alive AS (
-        INSERT INTO twofold.replica AS r (id) VALUES ($1)
-        ON CONFLICT (id) DO UPDATE SET heartbeat = now()
-    ), gone AS (
-        DELETE FROM twofold.replica WHERE id IN (
-            SELECT id FROM twofold.replica
-             WHERE heartbeat < now() - interval '1 hour' AND id <> $1 FOR UPDATE SKIP LOCKED)
-    ), mine AS (
-        SELECT shard FROM twofold.lease WHERE owner = $1 ORDER BY shard FOR NO KEY UPDATE
-    )
-    UPDATE twofold.lease l SET until = clock_timestamp() + $2 * interval '1 microsecond'
-      FROM mine WHERE l.shard = mine.shard RETURNING l.shard
-"""
-
-LOOK_AROUND = """
-    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us,
-           ARRAY(SELECT id FROM twofold.replica
-                  WHERE heartbeat > now() - $1 * interval '1 microsecond' ORDER BY id) AS replicas,
-           ARRAY(SELECT s.id FROM twofold.shard s LEFT JOIN twofold.lease l ON l.shard = s.id
-                  WHERE l.shard IS NULL OR l.until < now() ORDER BY s.id) AS free
 """
 
 RELEASE = """
@@ -298,9 +291,8 @@ class PostgresLog:
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         check(batch)
-        rows = await ask(
-            self._pool, PERSIST, *_columns(batch), self._slots(batch), _search(batch), within_s=None
-        )
+        more = (self._slots(batch), _search(batch), *_transposed(batch.waiting, 5))
+        rows = await ask(self._pool, PERSIST, *_columns(batch), *more, within_s=None)
         return frozenset(row[0] for row in rows)
 
     def _slots(self, batch: Batch) -> list[int]:
@@ -332,6 +324,18 @@ class PostgresLog:
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         return await self._records_of(ACTIVE, list(shards))
+
+    async def deliver(self, letters: Collection[Letter]) -> None:
+        await box.deliver(self._pool, letters)
+
+    async def waiting(self, places: Collection[Place]) -> Sequence[Waiting]:
+        return await box.waiting(self._pool, places)
+
+    async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
+        return await box.letters(self._pool, places)
+
+    async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
+        return await box.throw_away(self._pool, topic, before_us, limit)
 
     async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
         return await self._records_of(ASLEEP, [gid for gid in gids if storable((gid,))])

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from coordinator.core.events import Letter
 from coordinator.core.records import Decision, Entry, Outcome
 from coordinator.core.transition import Status
+
+LETTERS_LIMIT: Final = 1000
+"""Letters of one place that are looked at."""
 
 
 class LogUnavailable(Exception):
@@ -67,6 +71,20 @@ class Change(NamedTuple):
     at_us: int
 
 
+class Waiting(NamedTuple):
+    """A step waits for events with this key on a topic; without a topic, it does so no more."""
+
+    shard: int
+    gid: str
+    step: str
+    topic: str = ""
+    key: str = ""
+
+
+Place: TypeAlias = tuple[str, str]
+"""Where letters lie and are waited for: topic and key."""
+
+
 class Batch(NamedTuple):
     """All that one turn of the engine wants to remember.
 
@@ -80,6 +98,8 @@ class Batch(NamedTuple):
     entries: Sequence[tuple[int, Entry]]
     """Each with its shard."""
     changes: Sequence[Change]
+    waiting: Sequence[Waiting] = ()
+    """Each step at most once."""
 
 
 def check(batch: Batch) -> None:
@@ -87,7 +107,8 @@ def check(batch: Batch) -> None:
     shards = {position.shard for position in batch.positions}
     assert len(shards) == len(batch.positions), "a shard has two positions"
     told = [*batch.begun, *batch.changes]
-    mentioned = {row.shard for row in told} | {shard for shard, _ in batch.entries}
+    mentioned = {row.shard for row in (*told, *batch.waiting)}
+    mentioned |= {shard for shard, _ in batch.entries}
     assert mentioned <= shards, f"no position for the shards {mentioned - shards}"
     assert len({row.gid for row in told}) == len(told), "a transaction has two rows"
 
@@ -199,6 +220,22 @@ class DecisionLog(Protocol):
 
         They are in order of gid and seq.
         """
+        ...
+
+    async def deliver(self, letters: Collection[Letter]) -> None:
+        """Put letters into the box; those that are there, by place and offset, stay."""
+        ...
+
+    async def waiting(self, places: Collection[Place]) -> Sequence[Waiting]:
+        """Tell who waits there."""
+        ...
+
+    async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
+        """Return what lies there, the oldest first, at most LETTERS_LIMIT each."""
+        ...
+
+    async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
+        """Empty the box of what is older, at most so many letters; return how many."""
         ...
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:

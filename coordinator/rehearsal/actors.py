@@ -41,6 +41,7 @@ class Act(StrEnum):
     BUSY = "busy"
     FAILED = "failed"
     READ_ONLY = "only reads"
+    EARLY = "it is there already"  # an event, before anybody waits for it
 
 
 class Part(StrEnum):

@@ -14,6 +14,7 @@ from coordinator.core.machine import State
 from coordinator.core.records import Begun, Entry
 from coordinator.core.transition import Transition
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
+from coordinator.rehearsal.arrivals import arrivals
 from sagas.model import AnyDefinition
 from wire.messages import (
     Command,
@@ -27,7 +28,7 @@ from wire.messages import (
 )
 
 GID: Final = "tf1.rehearsal.1.0.00000000000070008000000000000001"
-MOST_TURNS: Final = 100_000
+MOST_TURNS: Final = 1_000_000
 
 
 class Crash(NamedTuple):
@@ -87,7 +88,8 @@ class Play:
         """Write down what is so, then send; or die in between."""
         for record in move.records:
             self.log.append(Entry(GID, len(self.log), self.now_us, record))
-        if any(self._dies_before(send.message) for send in move.sends):
+        looks = any(self._dies_before_look(look.step) for look in move.looks)
+        if looks or any(self._dies_before(send.message) for send in move.sends):
             return self._take_over()
         for send in move.sends:
             answer, reply = DONE, Published()
@@ -101,6 +103,11 @@ class Play:
                 since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us
                 at_us = since_us + answer.after_us
                 heapq.heappush(self._coming, (at_us, next(self._numbers), reply))
+        actors = self.actors
+        for after_us, event in arrivals(
+            self.definition, actors.script, actors.data, move, self.now_us
+        ):
+            heapq.heappush(self._coming, (self.now_us + after_us, next(self._numbers), event))
         state: State = move.state
         return state
 
@@ -115,6 +122,10 @@ class Play:
         if crash is None or crash.answered or not isinstance(message, Command):
             return False
         return target(message) == (crash.name, crash.part)
+
+    def _dies_before_look(self, step: str) -> bool:
+        crash = self.crash
+        return crash is not None and not crash.answered and step == crash.name
 
     def _dies_after(self, event: Any) -> bool:
         crash = self.crash

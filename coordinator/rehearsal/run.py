@@ -11,6 +11,7 @@ from coordinator.core.machine import State
 from coordinator.core.records import Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
+from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
 from sagas.model import AnyDefinition, Saga
@@ -43,6 +44,7 @@ def rehearse(
     definition: AnyDefinition, given: dict[str, Json], data: Mapping[str, Json]
 ) -> list[End]:
     """Run a definition through all its scenarios; ``data`` is what steps and branches return."""
+    definition = willing(definition)
     healthy, wanted = _rehearse(definition, HEALTHY, given, data)
     wrong = scenarios(definition, wanted)
     ends = [healthy, *(_rehearse(definition, one, given, data)[0] for one in wrong)]
@@ -128,9 +130,12 @@ def judge(
     if outcome is Outcome.PARKED:
         return Verdict.WAITS
     stands = set(_marked(definition, marks, STANDS))
+    asked = set(wanted)
+    if isinstance(definition, Saga):
+        asked = {name for name in asked if definition.steps[name].has_effect}
     if outcome is Outcome.COMMITTED:
         # A branch that has only read has nothing that could stand.
-        right = stands == set(wanted) - set(_marked(definition, marks, READ))
+        right = stands == asked - set(_marked(definition, marks, READ))
     elif outcome is Outcome.COMPENSATED and isinstance(definition, Saga):
         right = all(definition.steps[name].undo is None for name in stands)
     else:

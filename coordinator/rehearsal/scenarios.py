@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from coordinator.rehearsal.actors import Act, Answer, Part, Script
 from coordinator.rehearsal.play import Crash
 from sagas.graph import ancestors
-from sagas.model import AnyDefinition, Atomic, OnRefused, Saga
+from sagas.model import AnyDefinition, Approve, Atomic, OnRefused, Saga, Step, Wait
 
 
 class Scenario(NamedTuple):
@@ -34,6 +34,14 @@ _STEP: Final = (
     ("{} answers only after the deadline", (Act.LATE,)),
     ("{}: it is done, and no answer comes", (Act.LOST,)),
     ("{}: it is not done, and no answer comes", (Act.NOTHING,)),
+)
+_WAIT: Final = (
+    ("{}: its event comes too early", (Act.EARLY,)),
+    ("{}: its event never comes", (Act.NOTHING,)),
+)
+_APPROVE: Final = (
+    ("{} is refused by a person", (Act.REFUSED,)),
+    ("{}: nobody decides", (Act.NOTHING,)),
 )
 _UNDO: Final = (
     ("undoing {} fails at first", (Act.FAILED, Act.DONE)),
@@ -89,6 +97,9 @@ def both(first: Scenario, then: Scenario) -> Scenario:
 
 def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterator[Scenario]:
     for name in of:
+        if not saga.steps[name].has_effect:
+            yield from _of_waiting(saga.steps[name])
+            continue
         for said, acts in _STEP:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
         yield Scenario(_UNSENT.format(name), {}, Crash(name, Part.DO, answered=False))
@@ -108,6 +119,16 @@ def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterat
         yield Scenario(undo, why, Crash(name, Part.UNDO, answered=True))
 
 
+def _of_waiting(step: Step) -> Iterator[Scenario]:
+    """What may come for a step that asks nobody."""
+    kinds = _WAIT if isinstance(step.work, Wait) else _APPROVE
+    for said, acts in kinds if isinstance(step.work, Wait | Approve) else ():
+        yield Scenario(said.format(step.name), {(step.name, Part.DO): acts})
+    if isinstance(step.work, Wait):
+        said = f"the coordinator crashes as {step.name} begins to wait"
+        yield Scenario(said, {}, Crash(step.name, Part.DO, answered=False))
+
+
 def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
     """Find the last step that needs this one and may still turn the saga back, or itself."""
     turns = saga.pivot is not None and saga.pivot.on_refused is not OnRefused.CONTINUE
@@ -117,7 +138,12 @@ def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
     before = {one: ancestors(needs, one) for one in wanted}
     pivot = saga.pivot.name if saga.pivot is not None else None
     later = [
-        one for one in wanted if name in before[one] and one != pivot and pivot not in before[one]
+        one
+        for one in wanted
+        if name in before[one]
+        and one != pivot
+        and pivot not in before[one]
+        and saga.steps[one].has_effect
     ]
     return later[-1] if later else name
 

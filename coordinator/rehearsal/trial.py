@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from coordinator.core import machine
 from coordinator.rehearsal.actors import STANDS, UNDONE, Actors, Asked, Script, target
+from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.play import Crash, Play
 from coordinator.rehearsal.sample import sample_input, sample_results
 from coordinator.rehearsal.script import (
@@ -119,7 +120,7 @@ def _play(definition: AnyDefinition, script: ScenarioFile, scenario: ScenarioPar
     }
     replies: Script = {what: tuple(map(answer, answers)) for what, answers in said.items()}
     actors = Actors(replies, sample_results(definition))
-    play = Play(definition, actors, _crash(scenario.crash))
+    play = Play(willing(definition), actors, _crash(scenario.crash))
     state = play.run(given, key)
     ended = not machine.summary(state).active and state.outcome is not None
     return Told(

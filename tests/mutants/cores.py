@@ -360,8 +360,8 @@ CORES: Final = (
     Mutant(
         "interrupts the pivot at the deadline",
         SAGA,
-        "    return pivot is None or saga.steps[pivot.name].phase is not StepPhase.RUNNING\n",
-        "    return True\n",
+        "    return saga.phase is Phase.RUNNING and not saga.pivot_is_asked\n",
+        "    return saga.phase is Phase.RUNNING\n",
         "nobody knows whether the pivot was done",
     ),
     Mutant(
@@ -383,7 +383,7 @@ CORES: Final = (
     Mutant(
         "waits for an answer for ever",
         SAGA,
-        "    times = [next_at_us(saga, step, state) for step, state in _asking(saga)]\n",
+        "    times = [at_us for at_us in asking if at_us is not None]\n",
         "    times: list[int] = []\n",
         "running for ever after a lost message (seata#5170)",
     ),

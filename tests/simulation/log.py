@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from coordinator.core.events import Letter
 from coordinator.core.records import Decided, Decision, Entry
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import (
@@ -21,9 +22,11 @@ from coordinator.log.store import (
     DecisionLog,
     KnownStart,
     LogUnavailable,
+    Place,
     Position,
     Row,
     StoredDefinition,
+    Waiting,
 )
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.process import Process
@@ -40,6 +43,8 @@ _KEPT: Final = (
     "_entries",
     "_definitions",
     "_purged_us",
+    "_waiting",
+    "_letters",
     "_facts",
 )
 GIVEN_UP_S = 0.4
@@ -194,6 +199,18 @@ class LogClient(DecisionLog):
 
     async def active(self, shards: Collection[int]) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.active(shards))
+
+    async def deliver(self, letters: Collection[Letter]) -> None:
+        await self._ask(lambda: self._server.deliver(letters))
+
+    async def waiting(self, places: Collection[Place]) -> Sequence[Waiting]:
+        return await self._ask(lambda: self._server.waiting(places))
+
+    async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
+        return await self._ask(lambda: self._server.letters(places))
+
+    async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
+        return await self._ask(lambda: self._server.throw_away(topic, before_us, limit))
 
     async def asleep(self, gids: Collection[str]) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.asleep(gids))

@@ -19,6 +19,7 @@ from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import TwoPhase
 from sagas.model import (
     AnyDefinition,
+    Approve,
     Atomic,
     Branch,
     Call,
@@ -27,6 +28,7 @@ from sagas.model import (
     Gate,
     Json,
     OnRefused,
+    OnTimeout,
     OnUndoFailure,
     OnUnknown,
     Retry,
@@ -35,6 +37,7 @@ from sagas.model import (
     Start,
     Step,
     Undo,
+    Wait,
 )
 from wire.messages import (
     Action,
@@ -188,6 +191,41 @@ def gate(name: str, *needs: str, pivot: bool = False) -> Step:
     return replace(step(name, *needs, back=False, pivot=pivot), work=Gate())
 
 
+def waiting(
+    name: str,
+    *needs: str,
+    timeout_s: float | None = None,
+    on_timeout: OnTimeout = OnTimeout.FAIL,
+    match: Expression | None = None,
+    pivot: bool = False,
+) -> Step:
+    """Make a step that waits for an event on `news` about the input's `id`."""
+    work = Wait(
+        topic="news",
+        about="event.of",
+        key_of=look_up("event", "of"),
+        key=look_up("input", "id"),
+        match=match or constant(value=True),
+        timeout_us=None if timeout_s is None else int(timeout_s * SECOND),
+        on_timeout=on_timeout,
+    )
+    return replace(step(name, *needs, back=False, pivot=pivot), work=work)
+
+
+def approving(
+    name: str,
+    *needs: str,
+    roles: tuple[str, ...] = (),
+    timeout_s: float | None = None,
+    on_timeout: OnTimeout = OnTimeout.FAIL,
+    pivot: bool = False,
+) -> Step:
+    """Make a step that waits for a person."""
+    timeout_us = None if timeout_s is None else int(timeout_s * SECOND)
+    work = Approve(roles=roles, timeout_us=timeout_us, on_timeout=on_timeout)
+    return replace(step(name, *needs, back=False, pivot=pivot), work=work)
+
+
 def saga(*steps: Step, deadline_s: float = 3600, output: Expression | None = None) -> Saga:
     return Saga(
         name="order",
@@ -288,7 +326,9 @@ class Story:
     def hear(self, event: Event) -> Transition[Any]:
         return self.take(machine.react(self.state, event, self.now_us))
 
-    def order(self, action: Action, step: str = "", *, data: Json = None) -> Transition[Any]:
+    def order(
+        self, action: Action, step: str = "", *, data: Json = None, role: str = ""
+    ) -> Transition[Any]:
         """Let a person order something; each order has a name of its own."""
         order = Order(
             gid=self.gid,
@@ -298,6 +338,7 @@ class Story:
             reason="seen to",
             step=step,
             data=data,
+            role=role,
         )
         return self.take(machine.obey(self.state, order, self.now_us))
 

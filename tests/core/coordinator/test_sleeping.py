@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import pytest
 from msgspec import structs
 
+from coordinator.core.events import Letter
 from coordinator.core.machine import SLEEP_US
-from coordinator.core.records import Entry, Outcome, StepDone
+from coordinator.core.records import AnyRecord, Entry, Outcome, StepDone
 from coordinator.definitions import Definitions
 from coordinator.engine import AHEAD_US, LOOK_US, Engine
+from coordinator.letterbox import deliver
 from coordinator.log.memory import MemoryLog
-from coordinator.log.store import ClusterFacts
+from coordinator.log.store import ClusterFacts, LogUnavailable, Place
 from coordinator.telemetry.watcher import Watcher
 from coordinator.turn import Setting
 from sagas.model import AnyDefinition, Retry
@@ -27,16 +30,20 @@ from tests.core.coordinator.builders import (
     executed,
     saga,
     step,
+    waiting,
 )
 from wire.envelope import Envelope, Record, seal, unseal
-from wire.kafka import Place, Received
+from wire.kafka import Place as Partition
+from wire.kafka import Received
 from wire.messages import (
     Action,
     AnyMessage,
+    Arrived,
     Begin,
     Compensated,
     Execute,
     Executed,
+    Json,
     Order,
     Result,
 )
@@ -83,13 +90,13 @@ class Kafka:
             done[-1].set_result(None)
         return done
 
-    async def ends(self, places: Any) -> dict[Place, int]:
+    async def ends(self, places: Any) -> dict[Partition, int]:
         return {place: self.read.get(place[0], -1) + 1 for place in places}
 
-    async def beginnings(self, places: Any) -> dict[Place, int]:
+    async def beginnings(self, places: Any) -> dict[Partition, int]:
         return dict.fromkeys(places, 0)
 
-    def assign(self, offsets: dict[Place, int]) -> None:
+    def assign(self, offsets: dict[Partition, int]) -> None:
         del offsets
 
     def leave(self, places: Any) -> None:
@@ -146,9 +153,18 @@ class World:
             while engine.turns == turns:
                 await asyncio.sleep(0)
 
-    async def begin(self, engine: Engine) -> str:
+    async def deliver(self, letter: Letter) -> None:
+        """Put a letter into the box, and tell who waits for it."""
+        for record in await deliver(self.log, [letter], TOPICS):
+            self.kafka.say(unseal(record.headers, record.value).message)
+
+    def records(self, gid: str) -> list[AnyRecord]:
+        """Return what the log has of one."""
+        return [entry.record for entry in self.log.entries(gid)]
+
+    async def begin(self, engine: Engine, **given: Json) -> str:
         """Start one."""
-        begin = Begin(definition=self.definition.name, key="k", input={})
+        begin = Begin(definition=self.definition.name, key="k", input=given)
         self.kafka.say(begin, TOPICS.requests)
         await self.settle(engine)
         return next(iter(self.log.rows))
@@ -263,3 +279,80 @@ async def test_it_looks_now_and_then_only() -> None:
         world.time.us += LOOK_US
         await world.settle(engine)
         assert len(asked) == 2
+
+
+async def _begin_and_die(world: World, log: MemoryLog) -> None:
+    async with world.owner():
+        begin = Begin(definition=PAID.name, key="k", input={"id": "7"})
+        world.kafka.say(begin, TOPICS.requests)
+        while not log.rows:
+            await asyncio.sleep(0)
+
+
+# ── who waits for an event ───────────────────────────────────────────────────
+
+PAID = saga(waiting("paid"), step("ship", "paid"))
+LETTER = Letter("news", 'event.of = "7"', 0, 0, START_US, {"sum": 3})
+
+
+async def test_who_waits_sleeps_until_a_letter_is_there() -> None:
+    world = World(PAID)
+    async with world.owner() as engine:
+        gid = await world.begin(engine, id="7")
+        assert engine.active == 0
+
+        await world.deliver(LETTER)
+        await world.settle(engine)
+
+    assert [type(one) for one in world.kafka.messages] == [Execute]
+    assert StepDone(step="paid", attempt=1, data={"sum": 3}) in world.records(gid)
+    assert not await world.log.waiting([(LETTER.topic, LETTER.key)])
+
+
+async def test_a_letter_that_was_there_first_is_found() -> None:
+    world = World(PAID)
+    await world.deliver(LETTER)
+    async with world.owner() as engine:
+        await world.begin(engine, id="7")
+
+    assert [type(one) for one in world.kafka.messages] == [Execute]
+
+
+async def test_a_letter_that_comes_between_wait_and_sleep_is_found() -> None:
+    """Whoever was to look died after the wait was written: nobody is told by the letter box."""
+
+    class Deaf(MemoryLog):
+        """A store that is lost whenever somebody looks into its box, as long as it is deaf."""
+
+        deaf = True
+
+        async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
+            if self.deaf:
+                raise LogUnavailable("by a test")
+            return await super().letters(places)
+
+    world, log = World(PAID), Deaf(FACTS, lambda: START_US)
+    world.log = log
+    with pytest.raises(LogUnavailable):
+        await _begin_and_die(world, log)
+    [row] = log.rows.values()
+    assert row.active
+    await world.deliver(LETTER)
+    world.kafka.coming.clear()  # nobody was told, as if the letter had come before the wait
+    log.deaf = False
+    async with world.owner() as engine:
+        await world.settle(engine)
+
+    assert [type(one) for one in world.kafka.messages] == [Execute]
+
+
+async def test_a_letter_for_another_wakes_nobody_for_long() -> None:
+    world = World(PAID)
+    async with world.owner() as engine:
+        gid = await world.begin(engine, id="7")
+        knock = Arrived(gid=gid, step="paid", topic="news", key="event.of = 8", place="news/0/1")
+        world.kafka.say(knock)
+        await world.settle(engine)
+
+        assert engine.active == 0
+    assert not world.kafka.sent
