@@ -237,6 +237,42 @@ def start(
     _answer(ok=_run(starting.start(config, wanted, output)))
 
 
+def publish(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Definition files, or folders of them.", metavar="FILES…", exists=True),
+    ],
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Publish definitions: new starts follow the newest version of their name.
+
+    What runs keeps the version that it began with. A version is published
+    once: exit code 1 if it was, with another text, or if anything is wrong.
+
+    Example: twofold publish definitions/place-order.yaml
+    """
+    from coordinator.cli import publishing
+
+    _answer(ok=_run(publishing.publish(config, files, output)))
+
+
+def versions(
+    name: Annotated[str | None, typer.Argument(help="Only of this definition.")] = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what is published, and how many transactions still follow each version.
+
+    Exit code 1 if nothing is.
+
+    Example: twofold versions place-order
+    """
+    from coordinator.cli import publishing
+
+    _answer(ok=_run(publishing.versions(config, name, output)))
+
+
 def list_(
     *,
     status: Annotated[
@@ -327,6 +363,8 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     migrate,
     topics,
     serve,
+    publish,
+    versions,
     start,
     list_,
     show,
