@@ -10,7 +10,7 @@ from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
-from coordinator.rehearsal.actors import PREPARED, READ, STANDS, UNDONE, Actors
+from coordinator.rehearsal.actors import DONE, PREPARED, READ, STANDS, UNDONE, Actors
 from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
@@ -89,10 +89,16 @@ def _rehearse(
     state = play.run(given, "rehearsal")
     wanted = _wanted(state)
     over = not machine.summary(state).active
+    # Longer than anyone rehearses, and its deadline is yet to come: that will end it.
+    # What turns without time passing would never come to it.
+    passed = play.now_us > len(actors.asked) * DONE.after_us
+    goes_on = not over and passed and play.now_us < state.deadline_us
     end = End(
         scenario=scenario.name,
-        verdict=judge(definition, state.outcome if over else None, wanted, actors.marks),
-        outcome=str(state.outcome) if over and state.outcome else "never ends",
+        verdict=Verdict.WAITS
+        if goes_on
+        else judge(definition, state.outcome if over else None, wanted, actors.marks),
+        outcome="goes on" if goes_on else _outcome(state, over=over),
         stands=_marked(definition, actors.marks, STANDS),
         undone=_marked(definition, actors.marks, UNDONE),
         took_us=play.ended_us,
@@ -100,6 +106,10 @@ def _rehearse(
         reason=state.reason,
     )
     return end, wanted
+
+
+def _outcome(state: State, *, over: bool) -> str:
+    return str(state.outcome) if over and state.outcome else "never ends"
 
 
 def _wanted(state: State) -> Sequence[str]:

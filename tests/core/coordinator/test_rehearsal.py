@@ -16,6 +16,7 @@ from coordinator.core.records import Closed, Decided, Decision, Outcome
 from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Rule, Transition
 from coordinator.core.two_phase_state import Phase, TwoPhase
+from coordinator.rehearsal import play
 from coordinator.rehearsal.actors import PREPARED, READ, SEALED, STANDS
 from coordinator.rehearsal.run import End, Verdict, judge, rehearse
 from coordinator.rehearsal.sample import sample_input, sample_results
@@ -124,6 +125,15 @@ def test_a_branch_that_is_alone_decides_for_itself() -> None:
     assert short(found["a votes only after the deadline"]) == ("COMMITTED", "a", "")
     assert not [name for name in found if "decision" in name]
     assert Verdict.HALF_DONE not in {end.verdict for end in found.values()}
+
+
+def test_what_goes_on_for_longer_than_is_rehearsed_is_not_half_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its deadline, weeks away, will end it."""
+    monkeypatch.setattr(play, "MOST_TURNS", 20)
+    found = ends(LINE)["a is busy for ever"]
+    assert (found.outcome, found.verdict) == ("goes on", Verdict.WAITS)
 
 
 def test_what_is_skipped_need_not_stand() -> None:
