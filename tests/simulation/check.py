@@ -27,7 +27,7 @@ from coordinator.core.records import (
 from coordinator.core.records import Outcome as Ending
 from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
-from sagas.model import AnyDefinition, Atomic, OnRefused, OnUndoFailure, Saga
+from sagas.model import AnyDefinition, Atomic, OnRefused, OnTimeout, OnUndoFailure, Saga, Step, Wait
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
@@ -85,6 +85,8 @@ class Check(logs.Watching, databases.Watching):
         self.trace, self.by_hash, self.ring = trace, by_hash, ring
         self.databases: dict[str, Database] = {}
         self.violation: tuple[str, str] | None = None
+        self.lost = False
+        """Whether the log was restored: it may then know that something came, not what."""
         self.facts: dict[str, Facts] = {}
         self.epochs: dict[int, int] = defaultdict(int)
         self.said_aborted: set[Part] = set()
@@ -123,6 +125,7 @@ class Check(logs.Watching, databases.Watching):
     def restored(self, log: logs.SimLog) -> None:
         """See the log go back: what it says now is all it says. What others know, they know."""
         self.facts.clear()
+        self.lost = True
         for gid in log.rows:
             entries = log.entries(gid)
             for entry in entries:
@@ -192,6 +195,7 @@ class Check(logs.Watching, databases.Watching):
                     "what is recorded as done was done",
                     f"{gid} {record.step}",
                 )
+                self._waited(gid, _saga(facts).steps[record.step], record)
                 facts.steps_done.add(record.step)
             case StepSkipped():
                 self._skipped(gid, facts, record)
@@ -218,6 +222,13 @@ class Check(logs.Watching, databases.Watching):
             unwanted = not wanted(_saga(facts), record.step) or facts.goes_without(record.step)
             self.insist(unwanted, "only what is not wanted is skipped", f"{gid} {record.step}")
         facts.steps_done.add(record.step)
+
+    def _waited(self, gid: str, step: Step, record: StepDone) -> None:
+        """Insist that what was waited for came, or need not."""
+        if isinstance(step.work, Wait):
+            without = step.work.on_timeout is OnTimeout.CONTINUE
+            came = without or self.lost if record.data is None else record.data["true"]
+            self.insist(came, "only the event that is meant is taken", f"{gid} {record}")
 
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
         self.insist(facts.decision is None, "decided once", gid)

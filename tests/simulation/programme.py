@@ -21,6 +21,7 @@ from sagas.model import (
     Gate,
     OnDeadline,
     OnRefused,
+    OnTimeout,
     OnUndoFailure,
     OnUnknown,
     Retry,
@@ -29,11 +30,14 @@ from sagas.model import (
     Start,
     Step,
     Undo,
+    Wait,
 )
 from sagas.tcc import PIVOT, confirm_of
 from tests.simulation.faults import Fault, Faults
 
 SECOND: Final = 1_000_000
+NEWS: Final = "news"
+"""The topic on which sagas wait."""
 STARTS_WITHIN_S: Final = (3.0, 3.0, 0.05)
 """One after the other, or all at once."""
 NO_START: Final = Start(topic=None, when=None, key=None)
@@ -136,6 +140,8 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
     for i in range(before):
         needs = tuple(earlier for earlier in steps if chance.random() < 0.5)
         steps[f"s{i}"] = _step(f"s{i}", needs, participants, chance, can_undo=True)
+    if chance.random() < 0.25:
+        steps["w"] = _waiting(("s0",) if chance.random() < 0.5 else (), chance)
     if pivot:
         steps["pivot"] = _step("pivot", tuple(steps), participants, chance, pivot=True)
     for i in range(after):
@@ -217,6 +223,21 @@ def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Ste
             on_refused=OnRefused.COMPENSATE,
         )
     return made
+
+
+def _waiting(needs: tuple[str, ...], chance: random.Random) -> Step:
+    """Make a step that waits for the news of its transaction's key."""
+    wait = Wait(
+        topic=NEWS,
+        about="event.of",
+        key_of=lambda scope: scope["event"]["of"],
+        key=lambda scope: scope["txn"]["key"],
+        match=lambda scope: scope["event"]["true"],
+        timeout_us=chance.choice((None, SECOND // 2, 2 * SECOND)),
+        on_timeout=OnTimeout.CONTINUE if chance.random() < 0.5 else OnTimeout.FAIL,
+    )
+    step = _step("w", needs, 1, chance)
+    return replace(step, work=wait, condition=None, on_unknown=OnUnknown.RETRY)
 
 
 def _condition(chance: random.Random) -> Expression | None:

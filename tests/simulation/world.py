@@ -14,8 +14,11 @@ import structlog
 
 from coordinator import engine as engine_module
 from coordinator.core import machine
+from coordinator.core.events import Letter
 from coordinator.core.records import Outcome as Ending
+from coordinator.core.waiting import letter_key
 from coordinator.engine import Engine
+from coordinator.letterbox import deliver
 from coordinator.log.store import ClusterFacts
 from sagas.model import Atomic, Branch
 from tests.simulation import ending, programme
@@ -25,7 +28,7 @@ from tests.simulation.coordinators import Coordinator
 from tests.simulation.database import Database
 from tests.simulation.faults import Fault, Faults, Plan
 from tests.simulation.kafka import Broker
-from tests.simulation.log import SimLog
+from tests.simulation.log import SimLog, at_once
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.participants import Worker
@@ -196,6 +199,17 @@ class World:
         )
         self.broker.append(record)
 
+    def _tell_news(self, key: str, number: int) -> None:
+        """Put an event into the letter box, and before it one that only looks like it."""
+        at_us = self.now_us()
+        place = letter_key("event.of", key)
+        news = [
+            Letter(programme.NEWS, place, 0, 2 * number + i, at_us, {"of": key, "true": bool(i)})
+            for i in range(2)
+        ]
+        for record in at_once(deliver(self.log, news, self.topics)):
+            self.broker.append(record)
+
     def _insist_on(self, start: Starting) -> None:
         """Send a start until its outcome is heard."""
         if not self.check.outcomes[start.key]:
@@ -211,6 +225,9 @@ class World:
             send = self.begin if start.key in first else self._insist_on
             first.add(start.key)
             self.loop.call_later(start.at_s, send, start)
+        for number, start in enumerate(self.programme.starts):
+            after_s = start.at_s + self.chance.uniform(-1, 3)
+            self.loop.call_later(max(0, after_s), self._tell_news, start.key, number)
         restoring = asyncio.create_task(self.restoring.run())
         while self.loop.time() < TROUBLE_S and self._goes_on():
             self.nemesis.strike()
