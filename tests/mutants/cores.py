@@ -154,7 +154,7 @@ CORES: Final = (
     Mutant(
         "turns back a saga whose pivot is asked",
         ORDERS,
-        "        if at is StepPhase.RUNNING or at in OVER:\n",
+        "        if saga.pivot_is_asked or at in OVER:\n",
         "        if at in OVER:\n",
         "nobody knows whether the pivot was done",
     ),
