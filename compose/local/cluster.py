@@ -134,9 +134,14 @@ class Cluster:
             env={**self.environment, **extra},
         )
 
+    def _leaves(self, name: str) -> Child:
+        """Take a process out of the count: nobody waits until it is ready any more."""
+        self._awaited.pop(name, None)
+        return self._children.pop(name)
+
     def kill(self, name: str) -> None:
         """SIGKILL, as a power cut would have it."""
-        self._children.pop(name).kill()
+        self._leaves(name).kill()
 
     def pause(self, name: str) -> None:
         """SIGSTOP, as a machine does that swaps or is moved: its leases and sessions run out."""
@@ -148,7 +153,7 @@ class Cluster:
 
     def stop_one(self, name: str) -> None:
         """Ask a process to end, and wait until it has."""
-        self._children.pop(name).stop(signal.SIGTERM, seconds=10)
+        self._leaves(name).stop(signal.SIGTERM, seconds=10)
 
     def await_death(self, name: str, *, seconds: float) -> bool:
         """Wait for a process to die by itself, at its failpoint; False if it does not."""
@@ -158,13 +163,14 @@ class Cluster:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
-        self._children.pop(name).stop()
+        self._leaves(name).stop()
         return True
 
     def stop(self) -> None:
         """Ask all to end, at once, and then see that they have."""
         children = list(self._children.values())
         self._children.clear()
+        self._awaited.clear()
         for child in children:
             child.send(signal.SIGTERM)
         for child in children:
