@@ -16,24 +16,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-import structlog
-
 from coordinator.core.arrivals import EARLY_US
 from coordinator.core.events import Letter
 from coordinator.core.waiting import letter_key
 from coordinator.definitions import Definitions
+from coordinator.listening import (
+    LIMIT,
+    WAIT_MS,
+    NotAnEvent,
+    bury_event,
+    event_body,
+    listen,
+    move_past,
+)
 from coordinator.log.store import DecisionLog
-from coordinator.triggers import NotAnEvent, event_body
 from sagas.model import AnyDefinition, EvaluationFailed, Saga, Wait
-from wire.envelope import Envelope, Record, bury, seal
-from wire.kafka import GroupReader, Place, Producer, Received
+from wire.envelope import Envelope, Record, seal
+from wire.kafka import GroupReader, Producer, Received
 from wire.messages import Arrived
 from wire.topics import Topics
 
-logger = structlog.get_logger(__name__)
-
-LIMIT: Final = 500
-WAIT_MS: Final = 500
 DAY_US: Final = 86_400_000_000
 EMPTIED_S: Final = 60.0
 THROWN_AT_ONCE: Final = 5_000
@@ -72,32 +74,13 @@ class Letterbox:
             KafkaUnavailable: Kafka is.
 
         """
-        reader: GroupReader | None = None
-        read: frozenset[str] = frozenset()
         self._begun()
-        try:
-            while not stop.is_set():
-                await self._definitions.refresh(self._logs[0])
-                waits = waits_of(self._definitions.all_versions())
-                if frozenset(waits) != read:
-                    if reader is not None:
-                        await reader.stop()
-                    reader, read = await self._join(frozenset(waits)), frozenset(waits)
-                if reader is None:
-                    await _pause(stop)
-                    continue
-                await self._turn(reader)
-        finally:
-            if reader is not None:
-                await reader.stop()
+        group = f"{self._topics.prefix}.letters"
+        await listen(self._bootstrap, group, self._wanted, self._turn, stop)
 
-    async def _join(self, topics: frozenset[str]) -> GroupReader | None:
-        if not topics:
-            return None
-        reader = GroupReader(self._bootstrap, topics, group=f"{self._topics.prefix}.letters")
-        await reader.start()
-        logger.info("letters_listening", topics=sorted(topics))
-        return reader
+    async def _wanted(self) -> frozenset[str]:
+        await self._definitions.refresh(self._logs[0])
+        return frozenset(waits_of(self._definitions.all_versions()))
 
     async def _turn(self, reader: GroupReader) -> None:
         received = await reader.poll(wait_ms=WAIT_MS, limit=LIMIT)
@@ -108,11 +91,7 @@ class Letterbox:
         found, dead = letters(received, waits, time.time_ns() // 1000)
         buried = [self._bury(event, reason) for event, reason in dead]
         await self._producer.burst([*buried, *await self._deliver(found)])
-        offsets: dict[Place, int] = {}
-        for event in received:
-            place = (event.topic, event.partition)
-            offsets[place] = max(offsets.get(place, 0), event.offset + 1)
-        await reader.commit(offsets)
+        await move_past(reader, received)
         await self._empty(waits)
 
     async def _deliver(self, found: Sequence[Letter]) -> list[Record]:
@@ -133,14 +112,15 @@ class Letterbox:
                 await log.throw_away(topic, before_us, THROWN_AT_ONCE)
 
     def _bury(self, event: Received, reason: str) -> Record:
-        logger.warning("event_buried", topic=event.topic, offset=event.offset, reason=reason)
-        return bury(
-            grave=self._topics.dead_letters,
-            origin=f"{event.topic}/{event.partition}/{event.offset}",
-            reason=f"waited for: {reason}",
-            key=event.key,
-            value=event.value,
-            headers=event.headers,
+        why, private = f"waited for: {reason}", self._is_private(event.topic)
+        return bury_event(event, why, grave=self._topics.dead_letters, private=private)
+
+    def _is_private(self, topic: str) -> bool:
+        """Tell whether any definition that reads a topic has something sensitive."""
+        return any(
+            topic == d.start.topic or topic in waits_of([d])
+            for d in self._definitions.all_versions()
+            if d.private is not None
         )
 
 
@@ -216,10 +196,3 @@ async def deliver(log: DecisionLog, found: Sequence[Letter], topics: Topics) -> 
             )
         )
     return told
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), WAIT_MS / 1000)
-    except TimeoutError:
-        return

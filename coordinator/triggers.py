@@ -13,29 +13,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
 
-import msgspec
 import structlog
 
 from coordinator.definitions import Definitions
+from coordinator.listening import (
+    LIMIT,
+    WAIT_MS,
+    NotAnEvent,
+    bury_event,
+    event_body,
+    listen,
+    move_past,
+)
 from coordinator.log.store import DecisionLog
 from sagas.model import AnyDefinition, EvaluationFailed
 from wire import gids
-from wire.envelope import MAX_BODY_BYTES, Envelope, Record, bury, seal
-from wire.kafka import GroupReader, Place, Producer, Received
+from wire.envelope import Envelope, Record, seal
+from wire.kafka import GroupReader, Producer, Received
 from wire.messages import Begin
 from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
-
-LIMIT: Final = 500
-WAIT_MS: Final = 500
-STRUCTURED: Final = b"application/cloudevents+json"
-
-
-class NotAnEvent(Exception):
-    """A record that no definition can make anything of; the text says why."""
 
 
 class Triggers:
@@ -63,31 +62,13 @@ class Triggers:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read, start, move on; follow what is published."""
-        reader: GroupReader | None = None
-        read: frozenset[str] = frozenset()
-        try:
-            while not stop.is_set():
-                await self._definitions.refresh(self._log)
-                wanted = self._topics_wanted()
-                if wanted != read:
-                    if reader is not None:
-                        await reader.stop()
-                    reader, read = await self._join(wanted), wanted
-                if reader is None:
-                    await _pause(stop)
-                    continue
-                await self._turn(reader)
-        finally:
-            if reader is not None:
-                await reader.stop()
+        group = f"{self._topics.prefix}.triggers"
+        await listen(self._bootstrap, group, self._wanted, self._turn, stop)
 
-    async def _join(self, wanted: frozenset[str]) -> GroupReader | None:
-        if not wanted:
-            return None
-        reader = GroupReader(self._bootstrap, wanted, group=f"{self._topics.prefix}.triggers")
-        await reader.start()
-        logger.info("triggers_listening", topics=sorted(wanted))
-        return reader
+    async def _wanted(self) -> frozenset[str]:
+        await self._definitions.refresh(self._log)
+        newest = self._definitions.all_newest()
+        return frozenset(d.start.topic for d in newest if d.start.topic is not None)
 
     async def _turn(self, reader: GroupReader) -> None:
         self._hold()
@@ -95,11 +76,7 @@ class Triggers:
         received = await reader.poll(wait_ms=WAIT_MS, limit=LIMIT)
         records = [record for event in received for record in self.starts(event)]
         await self._producer.burst(records)
-        offsets: dict[Place, int] = {}
-        for event in received:
-            place = (event.topic, event.partition)
-            offsets[place] = max(offsets.get(place, 0), event.offset + 1)
-        await reader.commit(offsets)
+        await move_past(reader, received)
 
     def _hold(self) -> None:
         """Find the topics whose events must wait, and for whom."""
@@ -153,26 +130,13 @@ class Triggers:
         )
 
     def _bury(self, event: Received, reason: str) -> Record:
-        logger.warning("event_buried", topic=event.topic, offset=event.offset, reason=reason)
-        return bury(
-            grave=self._topics.dead_letters,
-            origin=f"{event.topic}/{event.partition}/{event.offset}",
-            reason=reason,
-            key=event.key,
-            value=event.value,
-            headers=event.headers,
-            private=self._is_private(event.topic),
-        )
+        private = self._is_private(event.topic)
+        return bury_event(event, reason, grave=self._topics.dead_letters, private=private)
 
     def _is_private(self, topic: str) -> bool:
         """Tell whether any definition finds something sensitive in the events of a topic."""
         newest = self._definitions.all_newest()
         return any(d.private is not None for d in newest if d.start.topic == topic)
-
-    def _topics_wanted(self) -> frozenset[str]:
-        return frozenset(
-            d.start.topic for d in self._definitions.all_newest() if d.start.topic is not None
-        )
 
 
 def seal_start(
@@ -186,38 +150,3 @@ def seal_start(
         key=begin.key,
         partition=gids.shard_of_start(begin.definition, begin.key, shards),
     )
-
-
-def event_body(event: Received) -> dict[str, Any]:
-    """Read an event: JSON, or a CloudEvent in binary or structured mode.
-
-    Raises:
-        NotAnEvent: it is none of these, or no JSON object, or too large.
-
-    """
-    if event.value is None:
-        raise NotAnEvent("the body is null")
-    if len(event.value) > MAX_BODY_BYTES:
-        raise NotAnEvent(f"the body has {len(event.value)} bytes, over {MAX_BODY_BYTES}")
-    try:
-        body: Any = msgspec.json.decode(event.value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotAnEvent(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise NotAnEvent("the body is nested too deeply") from error
-    if _content_type(event.headers).startswith(STRUCTURED) and isinstance(body, dict):
-        body = body.get("data")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if not isinstance(body, dict):
-        raise NotAnEvent("the body is not a JSON object")
-    return body  # pyright: ignore[reportUnknownVariableType]
-
-
-def _content_type(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    return next((value for name, value in headers if name.lower() == "content-type"), b"")
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), WAIT_MS / 1000)
-    except TimeoutError:
-        return
