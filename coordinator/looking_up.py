@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, cast
@@ -33,7 +33,7 @@ async def look_up(
     starts: set[tuple[str, str]] = set()
     doubts: set[str] = set()
     orders: set[str] = set()
-    messages = list(_to_look_up(received))
+    messages, answered = _sorted(received)
     for message in messages:
         if isinstance(message, Begin):
             starts.add((message.definition, message.key))
@@ -52,7 +52,7 @@ async def look_up(
         await settle()
         known.records = _by_gid(await log.records(orders))
         await definitions.refresh(log)
-    strays = {*_answered(received), *(one.gid for one in arrived)} - orders
+    strays = {*answered, *(one.gid for one in arrived)} - orders
     strays -= holdings.live.keys()
     if arrived:
         known.letters = await log.letters({(one.topic, one.key) for one in arrived})
@@ -62,19 +62,23 @@ async def look_up(
     return known
 
 
-def _to_look_up(received: Sequence[Received]) -> Iterator[Begin | Inquired | Order | Arrived]:
-    """Read those messages for which the log may have to be asked."""
-    for record in received:
-        if type_of(record.headers) in (Begin, Inquired, Order, Arrived):
-            with suppress(Unreadable):
-                yield cast("Any", unseal(record.headers, record.value).message)
+def _sorted(
+    received: Sequence[Received],
+) -> tuple[list[Begin | Inquired | Order | Arrived], set[str]]:
+    """Read those messages for which the log may have to be asked, and name the sagas answered.
 
-
-def _answered(received: Sequence[Received]) -> Iterator[str]:
-    """Name the sagas that are answered, as the records' headers have it: they are many."""
+    Answers are many, so only their headers are looked at.
+    """
+    messages: list[Begin | Inquired | Order | Arrived] = []
+    answered: set[str] = set()
     for record in received:
-        if type_of(record.headers) in (Executed, Compensated):
-            yield subject_of(record.headers)
+        kind = type_of(record.headers)
+        if kind in (Executed, Compensated):
+            answered.add(subject_of(record.headers))
+        elif kind in (Begin, Inquired, Order, Arrived):
+            with suppress(Unreadable):  # the turn reads it again, and buries it
+                messages.append(cast("Any", unseal(record.headers, record.value).message))
+    return messages, answered
 
 
 def _by_gid(entries: Sequence[Entry]) -> dict[str, Sequence[Entry]]:

@@ -194,7 +194,19 @@ class TccPart(Part):
     ]
 
 
-class WaitPart(Part):
+class AwaitedPart(Part):
+    """Something that must come from outside before the saga goes on."""
+
+    timeout: Annotated[
+        Duration | None, Field(description="from when it waits; default: the saga's deadline")
+    ] = None
+    on_timeout: Annotated[
+        Literal["fail", "continue"],
+        Field(description="continue: with null for its result. Default: fail"),
+    ] = "fail"
+
+
+class WaitPart(AwaitedPart):
     """An event that must come before the saga goes on."""
 
     topic: Annotated[Topic, Field(description="a topic of yours")]
@@ -202,26 +214,12 @@ class WaitPart(Part):
         Text,
         Field(description="CEL over `event`, `input`, `steps`: which event; one `==` is its key"),
     ]
-    timeout: Annotated[
-        Duration | None, Field(description="from when it waits; default: the saga's deadline")
-    ] = None
-    on_timeout: Annotated[
-        Literal["fail", "continue"],
-        Field(description="continue: with null for its result. Default: fail"),
-    ] = "fail"
 
 
-class ApprovePart(Part):
+class ApprovePart(AwaitedPart):
     """A person's yes that must be said before the saga goes on."""
 
     roles: Annotated[list[Name], Field(description="who may say it; default: anybody")] = []
-    timeout: Annotated[
-        Duration | None, Field(description="from when it waits; default: the saga's deadline")
-    ] = None
-    on_timeout: Annotated[
-        Literal["fail", "continue"],
-        Field(description="continue: with null for its result. Default: fail"),
-    ] = "fail"
 
 
 class StepPart(Part):
