@@ -45,6 +45,7 @@ SHELL: Final = (
         "takes a failed write for a success",
         ENGINE,
         "        counted = await self._persist(work)\n",
+        # To swallow what went wrong is the bug that is planted.
         """        try:
             counted = await self._persist(work)
         except Exception:

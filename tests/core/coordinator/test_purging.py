@@ -74,3 +74,5 @@ async def test_a_log_that_is_away_ends_nothing() -> None:
     log = Log(LogUnavailable("it cannot be reached"))
 
     await purge(log, definitions(""), Clock(), log.stop)
+
+    assert len(log.asked) == 1

@@ -48,6 +48,13 @@ def reply(offset: int, vote: Voted) -> Received:
     return Received("test.replies", 0, offset, record.key, record.value, record.headers, 0)
 
 
+async def turns(owner: engine.Engine, more: int) -> None:
+    """Let an engine turn so often."""
+    until = owner.turns + more
+    while owner.turns < until:
+        await asyncio.sleep(0)
+
+
 async def batches_of(*said: Received) -> list[Batch]:
     """Have an engine hear this of a transaction that waits for two votes."""
     story = Story.begin(atomic("debit", "credit"))
@@ -59,10 +66,12 @@ async def batches_of(*said: Received) -> list[Batch]:
     owner = engine_of(log, definitions, producer, reader)
     running = asyncio.create_task(owner.run(stop))
     await owner.take(position)
-    await asyncio.sleep(0.1)  # until it has asked the branches
+    await turns(owner, 3)  # it has asked the branches
     log.batches.clear()
     reader.said += said
-    await asyncio.sleep(0.2)
+    while reader.said:
+        await asyncio.sleep(0)
+    await turns(owner, 3)  # it has decided, found nothing more, and written
     producer.acknowledge()
     stop.set()
     await running

@@ -80,4 +80,7 @@ async def test_each_shard_has_its_own() -> None:
 
 async def test_a_database_without_the_table_remembers_nothing() -> None:
     """It is about to be migrated."""
-    await Generations().learn(Rows(migrated=False))
+    rows, generations = Rows(migrated=False), Generations()
+    await generations.learn(rows)
+
+    assert await generations.admits(rows, GID, 1)
