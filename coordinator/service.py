@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
@@ -250,11 +250,8 @@ async def _tenure(process: _Process, store: int) -> None:
 async def _letters(process: _Process) -> None:
     """Put events where sagas look for them: into the box of each store."""
     config = process.config
-    async with (
-        AsyncExitStack() as stack,
-        Producer(config.kafka.bootstrap) as producer,
-    ):
-        logs = [await stack.enter_async_context(_log(dsn)) for dsn in config.log.stores]
+    logs = [await _log_of(process, store) for store in range(len(config.log.stores))]
+    async with Producer(config.kafka.bootstrap) as producer:
         facts = await logs[0].facts()
         await _check_topics(config, process.topics, facts)
         letterbox = Letterbox(
@@ -293,10 +290,7 @@ async def _trigger(process: _Process, stores: Iterator[str]) -> None:
 async def _keep_time(process: _Process, store: int) -> None:
     """Start what is due by the clock of one store, once it is there."""
     process.readiness.begun(f"{SCHEDULES} of {_store(store)}")
-    while (log := process.logs.get(store)) is None:
-        if process.stop.is_set():
-            return
-        await _sleep(FIRST_PAUSE_S, process.stop)
+    log = await _log_of(process, store)
     facts = await log.facts()
     async with Producer(process.config.kafka.bootstrap) as producer:
         schedules = Schedules(
@@ -308,6 +302,20 @@ async def _keep_time(process: _Process, store: int) -> None:
             absent=process.if_starts("hold", process.presence.unheard),
         )
         await schedules.run(process.stop)
+
+
+async def _log_of(process: _Process, store: int) -> PostgresLog:
+    """Return the log that a store's tenure has opened, once it has: it needs no second pool.
+
+    Raises:
+        LogUnavailable: there was none until the process was told to stop.
+
+    """
+    while (log := process.logs.get(store)) is None:
+        if process.stop.is_set():
+            raise LogUnavailable(f"{_store(store)} is not open, and this process is stopping")
+        await _sleep(FIRST_PAUSE_S, process.stop)
+    return log
 
 
 def _store(number: int) -> str:
