@@ -200,6 +200,8 @@ class Engine:
             turn.looked(*self._looked.popleft())
         while self._rested:
             turn.let_rest(self._rested.popleft())
+        for shard, lock in tuple(self._holdings.locks_due(now_us, TURN_LIMIT)):
+            turn.probe(shard, lock)
         for live in self._holdings.due(now_us, TURN_LIMIT):
             turn.wake(live)
             failpoints.hit("C14")
@@ -404,6 +406,7 @@ class Engine:
 
     async def _load(self, shards: Sequence[int]) -> None:
         """Replay what is unfinished."""
+        self._holdings.locks.load(await self._log.claims(shards))
         entries = await self._log.active(shards)
         # What is followed was published before it was: somebody faster may have the shards by now.
         await self._setting.definitions.refresh(self._log)

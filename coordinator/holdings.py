@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from coordinator.core import machine
+from coordinator.core.lock import Lock
 from coordinator.core.machine import State
 from coordinator.core.transition import Summary
+from coordinator.locks import Locks
 from coordinator.log.store import KnownStart, Position
 
 CROWD: Final = 10_000
@@ -70,6 +72,7 @@ class Holdings:
         self.shards: dict[int, Shard] = {}
         self.live: dict[str, Live] = {}
         self.starts: dict[tuple[str, str], KnownStart] = {}
+        self.locks = Locks()
         self._timers: list[tuple[int, str]] = []
 
     @property
@@ -93,6 +96,8 @@ class Holdings:
 
     def drop(self, shards: Iterable[int]) -> None:
         """Let go of shards and all that is in them."""
+        shards = tuple(shards)
+        self.locks.drop(shards)
         for shard in shards:
             if shard in self.shards:
                 for gid in tuple(self.shards[shard].gids):
@@ -109,7 +114,13 @@ class Holdings:
 
     def next_timer_us(self) -> int | None:
         """Tell when the next timer may be due."""
-        return self._timers[0][0] if self._timers else None
+        timers = [self._timers[0][0]] if self._timers else []
+        at_us = self.locks.next_timer_us()
+        return min([*timers, *([] if at_us is None else [at_us])], default=None)
+
+    def locks_due(self, now_us: int, limit: int) -> Iterator[tuple[int, Lock]]:
+        """Take the locks whose holders are to be asked, of shards that have caught up."""
+        return self.locks.due(now_us, limit, lambda shard: not self.shards[shard].caught_up)
 
     def due(self, now_us: int, limit: int) -> Iterator[Live]:
         """Take the timers that are due, of shards that have caught up."""

@@ -14,7 +14,7 @@ from coordinator.log.store import DecisionLog
 from coordinator.turn import Known
 from wire.envelope import Unreadable, subject_of, type_of, unseal
 from wire.kafka import Received
-from wire.messages import Arrived, Begin, Compensated, Executed, Inquired, Order
+from wire.messages import Arrived, Begin, Compensated, Executed, Inquired, LockGranted, Order
 
 
 async def look_up(
@@ -33,6 +33,7 @@ async def look_up(
     starts: set[tuple[str, str]] = set()
     doubts: set[str] = set()
     orders: set[str] = set()
+    grants: set[str] = set()
     messages, answered = _sorted(received)
     for message in messages:
         if isinstance(message, Begin):
@@ -40,13 +41,15 @@ async def look_up(
             if definitions.newest(message.definition) is None:
                 await definitions.refresh(log)
         elif message.gid not in holdings.live and not isinstance(message, Arrived):
-            (doubts if isinstance(message, Inquired) else orders).add(message.gid)
+            wanted: dict[type[Any], set[str]] = {Inquired: doubts, LockGranted: grants}
+            wanted.get(type(message), orders).add(message.gid)
     known = Known()
     arrived = [message for message in messages if isinstance(message, Arrived)]
     if starts:
         known.starts = await log.known_starts(starts)
     if doubts:
         known.decisions, known.doubts = await log.decisions(doubts), doubts
+    known.over = await _over(log, grants)
     if orders:
         # What is to be brought back may have been let go of a moment ago.
         await settle()
@@ -62,20 +65,25 @@ async def look_up(
     return known
 
 
+async def _over(log: DecisionLog, gids: set[str]) -> set[str]:
+    """Find those that have ended, or never were."""
+    return gids - await log.unended(gids) if gids else gids
+
+
 def _sorted(
     received: Sequence[Received],
-) -> tuple[list[Begin | Inquired | Order | Arrived], set[str]]:
+) -> tuple[list[Begin | Inquired | LockGranted | Order | Arrived], set[str]]:
     """Read those messages for which the log may have to be asked, and name the sagas answered.
 
     Answers are many, so only their headers are looked at.
     """
-    messages: list[Begin | Inquired | Order | Arrived] = []
+    messages: list[Begin | Inquired | LockGranted | Order | Arrived] = []
     answered: set[str] = set()
     for record in received:
         kind = type_of(record.headers)
         if kind in (Executed, Compensated):
             answered.add(subject_of(record.headers))
-        elif kind in (Begin, Inquired, Order, Arrived):
+        elif kind in (Begin, Inquired, LockGranted, Order, Arrived):
             with suppress(Unreadable):  # the turn reads it again, and buries it
                 messages.append(cast("Any", unseal(record.headers, record.value).message))
     return messages, answered

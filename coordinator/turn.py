@@ -15,16 +15,19 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from coordinator.core import machine
+from coordinator.core import lock, machine
 from coordinator.core.events import Event, Letter, Looked, Published
+from coordinator.core.lock import Lock
 from coordinator.core.records import Begun, Decision, Entry
 from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live, Shard
+from coordinator.locks import changed, misplaced, shard_of
 from coordinator.log.store import Change, ClusterFacts, KnownStart, Place, Row
 from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.telemetry import identity
+from coordinator.too_large import too_large
 from coordinator.work import Outgoing, Rested, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
 from sagas.search import terms
@@ -35,17 +38,13 @@ from wire.messages import (
     AnyMessage,
     Arrived,
     Begin,
-    Compensate,
-    Compensated,
-    Execute,
-    Executed,
     Inquired,
+    LockAnswer,
+    LockAsk,
+    LockGranted,
+    LockRelease,
     Order,
-    Prepare,
     Reply,
-    Result,
-    Vote,
-    Voted,
 )
 from wire.messages import Outcome as OutcomeMessage
 from wire.topics import Topics
@@ -80,6 +79,8 @@ class Known:
     )
     decisions: Mapping[str, Decision | None] = field(default_factory=dict[str, Decision | None])
     """What was decided about those that exist; None where nothing is yet."""
+    over: Collection[str] = ()
+    """The transactions that have ended, or never were, of those that the log was asked for."""
     doubts: Collection[str] = ()
     """The transactions whose decisions the log was asked for."""
     records: dict[str, Sequence[Entry]] = field(default_factory=dict[str, Sequence[Entry]])
@@ -276,7 +277,10 @@ class Turn:
         if isinstance(message, Arrived):
             self._arrived(shard, message)
             return
-        if not isinstance(message, Reply):
+        if isinstance(message, LockAsk | LockRelease):
+            self._lock(shard, message)
+            return
+        if not isinstance(message, Reply | LockAnswer):
             raise Nonsense(f"a {type(message).__name__} is no reply")
         live = self._holdings.live.get(message.gid)
         if live is None or live.shard != shard.id:
@@ -286,6 +290,31 @@ class Turn:
             self._react(live, message)
         elif isinstance(message, Inquired):
             self._answer_from_log(shard, message)
+        elif isinstance(message, LockGranted) and message.gid in self._known.over:
+            release = LockRelease(gid=message.gid, lock=message.lock)
+            self._let_leave(shard, Send(None, release, message.gid))
+
+    def _lock(self, shard: Shard, message: LockAsk | LockRelease) -> None:
+        """Let somebody claim a lock, or give it back."""
+        if why := misplaced(message, self._setting.facts, shard.id):
+            raise Nonsense(why)
+        before = self._holdings.locks.get(message.lock)
+        self._apply_lock(shard, before, lock.react(before, message, self._now_us))
+
+    def probe(self, shard: int, before: Lock) -> None:
+        """Ask a lock's holder whether it still lives."""
+        self._apply_lock(self._holdings.shards[shard], before, lock.probe(before, self._now_us))
+
+    def _apply_lock(self, shard: Shard, before: Lock, move: Transition[Any]) -> None:
+        self._holdings.locks.keep(shard.id, move.state)
+        for change in changed(shard.id, before, move.state):
+            self.work.claims[change.lock, change.gid] = change
+        for send in move.sends:
+            self._let_leave(shard, send)
+
+    def _let_leave(self, shard: Shard, send: Send) -> None:
+        self.work.outgoing.append(Outgoing(shard.id, self._seal(send, None)))
+        self._touch(shard.id)
 
     def _arrived(self, shard: Shard, message: Arrived) -> None:
         """Open a letter for somebody who waits for it, if it still does."""
@@ -416,14 +445,18 @@ class Turn:
     def _seal(self, send: Send, root: str | None) -> Record:
         message = send.message
         trace = identity.child(root, message.gid, message) if root else None
-        topics = self._setting.topics
+        topics, shard = self._setting.topics, shard_of(message, self._setting.facts)
+        if shard is not None:
+            topic = topics.replies
+        else:
+            told = send.participant is None
+            topic = topics.outcomes if told else topics.commands(send.participant or "")
         return seal(
             Envelope(message, trace, send.deadline_us, self._setting.facts.generation),
-            topic=topics.outcomes
-            if send.participant is None
-            else topics.commands(send.participant),
+            topic=topic,
             source=f"/twofold/{self._setting.facts.name}",
             key=send.key,
+            partition=shard,
         )
 
     # ── places ───────────────────────────────────────────────────────────────
@@ -465,29 +498,3 @@ class Turn:
                 private=private,
             )
         )
-
-
-def too_large(message: AnyMessage, size: int) -> Event | None:
-    """Answer a command that no topic would take, as its participant would."""
-    reason = f"its command would have {size} bytes, over {MAX_BODY_BYTES}"
-    match message:
-        case Prepare():
-            return Voted(gid=message.gid, branch=message.branch, vote=Vote.ABORT, reason=reason)
-        case Execute():
-            return Executed(
-                gid=message.gid,
-                step=message.step,
-                attempt=message.attempt,
-                result=Result.REFUSED,
-                reason=reason,
-            )
-        case Compensate():
-            return Compensated(
-                gid=message.gid,
-                step=message.step,
-                attempt=message.attempt,
-                result=Result.REFUSED,
-                reason=reason,
-            )
-        case _:
-            return None

@@ -24,7 +24,7 @@ from coordinator.core.records import (
 )
 from coordinator.core.transition import Look, Transition
 from coordinator.holdings import Live
-from coordinator.log.store import Batch, Change, Position, Row, Waiting
+from coordinator.log.store import Batch, Change, ClaimChange, Position, Row, Waiting
 from wire.envelope import Record
 
 
@@ -76,6 +76,9 @@ class Work:
     changes: dict[str, Change] = field(default_factory=dict[str, Change])
     outgoing: list[Outgoing] = field(default_factory=list[Outgoing])
     buried: list[Record] = field(default_factory=list[Record])
+    claims: dict[tuple[str, str], ClaimChange] = field(
+        default_factory=dict[tuple[str, str], ClaimChange]
+    )
     trails: list[Trail] = field(default_factory=list[Trail])
     rested: list[Rested] = field(default_factory=list[Rested])
     waiting: dict[tuple[str, str], Waiting] = field(default_factory=dict[tuple[str, str], Waiting])
@@ -105,6 +108,7 @@ class Work:
             self.entries,
             list(self.changes.values()),
             list(self.waiting.values()),
+            list(self.claims.values()),
         )
 
     def to_send(self, shards: Collection[int]) -> list[Outgoing]:

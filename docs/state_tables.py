@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/state-tables.md from the rules of both machines.
+"""Write docs/state-tables.md from the rules of all machines.
 
 python docs/state_tables.py            writes it
 python docs/state_tables.py --check    exits with 1 if it is out of date
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from coordinator.core import saga_table, two_phase_table
+from coordinator.core import lock, saga_table, two_phase_table
 from coordinator.core.transition import Rules
 
 PAGE = Path(__file__).with_name("state-tables.md")
@@ -35,6 +35,7 @@ def render() -> str:
         HEAD,
         *_machine("Atomic transactions", two_phase_table.RULES),
         *_machine("Sagas", saga_table.RULES),
+        *_machine("Locks", lock.RULES),
     ]
     return "\n".join(parts)
 

@@ -13,6 +13,7 @@ from coordinator.core.machine import State
 from coordinator.core.records import AnyRecord, Entry
 from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.recall import input_hash
+from recovery.locks import Holding, given, holdings
 from recovery.rebuild import PREPARED, Did, Sent, Traces, rebuild
 from recovery.starts import Asked, Said
 from sagas.search import terms
@@ -42,6 +43,7 @@ class Page:
         self._begun: list[Row] = []
         self._changes: list[Change] = []
         self._entries: list[tuple[int, Entry]] = []
+        self._holdings: list[Holding] = []
         self.rebuilt: list[Rebuilt] = []
         found = collected(facts, said)
         for gid in names:
@@ -54,14 +56,19 @@ class Page:
         elif traces:
             self._begin(self._asked[gid], traces)
 
-    def batch(self, positions: Mapping[int, Position]) -> Batch:
-        """Return all that is to be persisted of it."""
-        return Batch(list(positions.values()), self._begun, self._entries, self._changes)
+    def batch(self, positions: Mapping[int, Position], shards: int) -> Batch:
+        """Return all that is to be persisted of it; ``shards`` are those of all stores."""
+        now_us = self._facts.log.now_us
+        claims = given(self._holdings, positions, shards, now_us)
+        return Batch(
+            list(positions.values()), self._begun, self._entries, self._changes, claims=claims
+        )
 
     def _continue(self, known: Transaction, traces: Traces) -> None:
         if known.state is None or known.row is None:
             return  # an audit says what is wrong with it
         state, records = rebuild(known.state, traces, self._facts.log.now_us)
+        self._holdings += holdings(state)
         if not records:
             return
         shard = known.row.shard
@@ -74,6 +81,7 @@ class Page:
         definition = asked.definition
         first = machine.begin(asked.gid, definition, asked.begun(), asked.at_us)
         state, more = rebuild(first.state, traces, self._facts.log.now_us)
+        self._holdings += holdings(state)
         self._note(asked.gid, asked.shard, 0, (*first.records, *more))
         self._begun.append(
             Row(

@@ -30,6 +30,7 @@ from coordinator.core.records import (
     CompensationBegan,
     Decided,
     Decision,
+    Locked,
     Outcome,
     Parked,
     StepDone,
@@ -156,11 +157,22 @@ def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
 def _saga(move: Move, traces: Traces, now_us: int) -> Move:
     if move.state.phase in (Phase.CLOSED, Phase.ENDED):
         return move
+    if traces.steps or traces.sent:
+        move = _past_locks(move, now_us)
     if move.state.phase is not Phase.PARKED:
         move = _forward(move, traces, now_us)
         if _turned_back(move.state, traces):
             move = _back(move, traces, now_us)
     return _closed(move, traces, now_us)
+
+
+def _past_locks(move: Move, now_us: int) -> Move:
+    """Know that it had its locks: nobody is asked before."""
+    state: SagaState = move.state
+    if state.phase is Phase.LOCKING:
+        for lock in state.locks[state.passed :]:
+            move = move.remember(Locked(lock=lock), now_us)
+    return move
 
 
 def _forward(move: Move, traces: Traces, now_us: int) -> Move:

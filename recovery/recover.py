@@ -30,6 +30,7 @@ from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import Batch, ClusterFacts, Position
 from coordinator.marks import Marks
 from coordinator.service import load_files
+from recovery.locks import cleared
 from recovery.page import Page, Rebuilt
 from recovery.sealing import seal
 from recovery.starts import Asked, Naming, Said, asked_since, by_shard, sent_since, told_ever
@@ -177,13 +178,15 @@ class Recovery:
         said: Said,
     ) -> list[Rebuilt]:
         wanted = sorted({*await self._not_ended(log), *asked})
-        await self._persist(log, Batch(list(positions.values()), [], [], []))
+        shards = (await log.facts()).shards
+        old = cleared(await log.claims(positions), positions)
+        await self._persist(log, Batch(list(positions.values()), [], [], [], claims=old))
         found: list[Rebuilt] = []
         for start in range(0, len(wanted), PAGE):
             names = wanted[start : start + PAGE]
             page = Page(names, await self.source.read(names), asked, said)
             found += page.rebuilt
-            await self._persist(log, page.batch(positions))
+            await self._persist(log, page.batch(positions, shards))
         return found
 
     async def _persist(self, log: PostgresLog, batch: Batch) -> None:

@@ -222,6 +222,19 @@ class ApprovePart(AwaitedPart):
     roles: Annotated[list[Name], Field(description="who may say it; default: anybody")] = []
 
 
+class LockPart(Part):
+    """What no other saga may hold meanwhile."""
+
+    key: Annotated[
+        Text | Annotated[list[Text], Field(min_length=1, max_length=50)],
+        Field(description="the name of the lock, or names: `order:${ input.order_id }`"),
+    ]
+    busy: Annotated[
+        Literal["wait", "reject", "allow"],
+        Field(description="when another transaction has it; default: wait"),
+    ] = "wait"
+
+
 class StepPart(Part):
     """One step of a saga."""
 
@@ -299,6 +312,9 @@ class SagaDocument(Part):
         Literal["compensate", "park"],
         Field(description="before the pivot; after it, it is parked. Default: compensate"),
     ] = "compensate"
+    lock: Annotated[
+        LockPart | None, Field(description="held from before the first step until the end")
+    ] = None
     steps: Annotated[
         dict[Id, StepPart],
         Field(
@@ -354,7 +370,6 @@ LATER: Final = frozenset(
         "at_most",
         "atomic",
         "each",
-        "lock",
         "migrate_from",
         "saga",
     }

@@ -10,9 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from sagas.expressions import can_do_without, compiles, truth_if_null
+from sagas.expressions import ExpressionInvalid, can_do_without, compiles, truth_if_null
+from sagas.templates import Hole, split
 
 _MOST_SIGNS: Final = 20
+
+
+def always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
+    """Tell whether a text with `${ … }` in it never needs that one of these names."""
+    try:
+        holes = [part.source for part in split(text) if isinstance(part, Hole)]
+        return all(has_fallback(source, name, names) for source in holes)
+    except ExpressionInvalid:
+        return True  # reported already
 
 
 def has_fallback(source: str, name: str, names: Collection[str]) -> bool:

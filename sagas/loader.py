@@ -16,6 +16,7 @@ from sagas.document import (
     LATER,
     NOT_YET,
     AtomicDocument,
+    LockPart,
     NoUndoPart,
     SagaDocument,
     StartPart,
@@ -28,16 +29,18 @@ from sagas.expressions import (
     compile_expression,
     compile_key,
 )
-from sagas.fallback import has_fallback
+from sagas.fallback import always_has_a_value
 from sagas.lint import lint, needs_of, unheeded
 from sagas.model import (
     AnyDefinition,
     Atomic,
     Branch,
+    Busy,
     Expression,
     Gate,
     InputCheck,
     InputRefused,
+    Lock,
     OnDeadline,
     OnRefused,
     OnTimeout,
@@ -57,7 +60,7 @@ from sagas.schema import SchemaInvalid, input_check
 from sagas.secrecy import exposed
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
-from sagas.templates import Hole, build, compile_text, keys_with_holes, split, texts
+from sagas.templates import build, compile_text, keys_with_holes, texts
 from sagas.works import approval_of, asked, call, gate, retry_of, wait_of
 
 _ALWAYS: Final = ("input", "txn")
@@ -158,6 +161,7 @@ class _Reader:
             index=document.index,
             deadline_us=document.deadline,
             on_deadline=OnDeadline(document.on_deadline),
+            lock=document.lock and self._lock(document.lock),
             steps=steps,
             dependents=graph.dependents(needs),
         )
@@ -276,7 +280,7 @@ class _Reader:
     def _needs_fallback(self, name: str, value: Any, path: Path, names: Collection[str]) -> None:
         """Refuse an undo that relies on its own step's reply: that reply may be lost."""
         for text, where in texts(value, path):
-            if not _always_has_a_value(text, f"steps.{name}", names):
+            if not always_has_a_value(text, f"steps.{name}", names):
                 self.problems.append(
                     self._source.problem(
                         "undo-needs-reply",
@@ -313,7 +317,7 @@ class _Reader:
                 why = "nothing comes in time"
             same_if = ", or give this the same `if`" if "condition" in why else ""
             for text, where in texts(value, path) if why else ():
-                if not _always_has_a_value(text, result, names):
+                if not always_has_a_value(text, result, names):
                     said = f"`{result}` is null if {why}"
                     hint = f"write `{result} == null ? … : …`{same_if}"
                     self.problems.append(
@@ -368,6 +372,9 @@ class _Reader:
             delay_us=part.delay or 0,
             reply_to=part.reply_to,
         )
+
+    def _lock(self, part: LockPart) -> Lock:
+        return Lock(key=self._template(part.key, ("lock", "key"), _ALWAYS), busy=Busy(part.busy))
 
     def _input(self, schema: dict[str, Any] | None) -> tuple[InputCheck, Find | None]:
         try:
@@ -464,14 +471,6 @@ def _is_result(dotted: str) -> bool:
 
 def _compile_text(text: str, names: Collection[str]) -> Expression:
     return compile_text(text, lambda source: compile_expression(source, names))
-
-
-def _always_has_a_value(text: str, name: str, names: Collection[str]) -> bool:
-    try:
-        holes = [part.source for part in split(text) if isinstance(part, Hole)]
-        return all(has_fallback(source, name, names) for source in holes)
-    except ExpressionInvalid:
-        return True  # reported already
 
 
 def _hole(expression: str | None) -> str | None:

@@ -194,6 +194,25 @@ class Start:
     """A topic to which outcomes go as well."""
 
 
+class Busy(StrEnum):
+    """What follows when another transaction has the lock."""
+
+    WAIT = "wait"
+    REJECT = "reject"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """What a saga holds from before its first step until its end.
+
+    ``key`` gives a text or an integer, or a list of them: one lock each.
+    """
+
+    key: Expression
+    busy: Busy
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
     """How a step is undone. Without ``data`` it gets what the step got."""
@@ -279,6 +298,7 @@ class Saga(Definition):
 
     deadline_us: int
     on_deadline: OnDeadline = OnDeadline.COMPENSATE
+    lock: Lock | None = None
     steps: Mapping[str, Step]
     dependents: Mapping[str, tuple[str, ...]]
     """For each step, those that need it."""

@@ -37,6 +37,12 @@ from wire.messages import (
     Executed,
     Heartbeat,
     Inquired,
+    LockAsk,
+    LockDenied,
+    LockGranted,
+    LockMessage,
+    LockRelease,
+    LockReleased,
     Mark,
     Order,
     Outcome,
@@ -80,6 +86,11 @@ TYPES: Final[dict[str, type[AnyMessage]]] = {
     "twofold.outcome.v1": Outcome,
     "twofold.heartbeat.v1": Heartbeat,
     "twofold.mark.v1": Mark,
+    "twofold.lock-ask.v1": LockAsk,
+    "twofold.lock-granted.v1": LockGranted,
+    "twofold.lock-denied.v1": LockDenied,
+    "twofold.lock-release.v1": LockRelease,
+    "twofold.lock-released.v1": LockReleased,
 }
 
 
@@ -145,11 +156,11 @@ def identity(message: AnyMessage) -> str:
             return f"{message.definition}/{message.key}"
         case Order():
             return f"{message.gid}/{message.id}"
-        case Heartbeat() | Mark() | Arrived():
+        case _:
             return f"{subject(message)}/{_which(message)}"
 
 
-def _which(message: Heartbeat | Mark | Arrived) -> str:
+def _which(message: Heartbeat | Mark | Arrived | LockMessage) -> str:
     match message:
         case Heartbeat():
             return str(message.beat)
@@ -157,6 +168,8 @@ def _which(message: Heartbeat | Mark | Arrived) -> str:
             return f"{message.step}/{message.place}"
         case Mark():
             return f"{message.generation}/{message.requests}/{message.replies}"
+        case _:
+            return message.lock
 
 
 def subject(message: AnyMessage) -> str:

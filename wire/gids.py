@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 FORMAT = "tf1"
 MAX_KEY: Final = 500
 KEY_RULE: Final = f"a key has 1 to {MAX_KEY} printable characters"
+MAX_LOCK: Final = 200
+LOCK_RULE: Final = f"the name of a lock has 1 to {MAX_LOCK} printable characters"
 _GID = re.compile(
     r"tf1\.([a-z0-9-]{1,24})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,4})\.([0-9a-f]{32})"
 )
@@ -70,6 +72,17 @@ def is_start_key(key: str) -> bool:
 def shard_of_start(definition: str, key: str, shards: int) -> int:
     """Choose the shard of a start: the same key always meets the same owner."""
     digest = hashlib.blake2b(f"{definition}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % shards
+
+
+def is_lock_name(name: str) -> bool:
+    """Tell whether a lock may have this name."""
+    return 0 < len(name) <= MAX_LOCK and name.isprintable()
+
+
+def shard_of_lock(name: str, shards: int) -> int:
+    """Choose the shard in which a lock is kept: all who want it meet there."""
+    digest = hashlib.blake2b(f"lock\0{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % shards
 
 

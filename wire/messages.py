@@ -9,6 +9,8 @@ Each family has one direction:
                a trigger            → coordinator    Arrived
     outcome    coordinator          → anyone         Outcome
     sign       participant          → anyone         Heartbeat
+    lock       a transaction        → a lock         LockAsk LockRelease
+               a lock               → a transaction  LockGranted LockDenied LockReleased
 
 Each may arrive twice, late, or out of order: the receiver's tables say what
 then happens. Unknown fields are ignored, so that versions can roll; a change
@@ -272,8 +274,55 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     """Whether it is told to stop: it finishes what it has begun, and reads no more."""
 
 
+class LockAsk(Message, frozen=True, kw_only=True):
+    """A transaction wants a lock. Asked again, it is the same claim.
+
+    The answer to one that waits comes when it is its turn; one that does not
+    wait is answered at once.
+    """
+
+    gid: str
+    lock: str
+    waits: bool = True
+
+
+class LockGranted(Message, frozen=True, kw_only=True):
+    """The lock is the transaction's, until that releases it.
+
+    This is repeated while the lock is held: if the transaction is over, or
+    nobody knows it, the answer is a LockRelease.
+    """
+
+    gid: str
+    lock: str
+
+
+class LockDenied(Message, frozen=True, kw_only=True):
+    """Somebody else has the lock, and the asker does not wait."""
+
+    gid: str
+    lock: str
+    holder: str
+
+
+class LockRelease(Message, frozen=True, kw_only=True):
+    """The transaction has no more use for the lock, nor for its place in the queue, for ever."""
+
+    gid: str
+    lock: str
+
+
+class LockReleased(Message, frozen=True, kw_only=True):
+    """The transaction has no claim on the lock any more."""
+
+    gid: str
+    lock: str
+
+
 Command: TypeAlias = Prepare | Commit | Rollback | Execute | Compensate
 Reply: TypeAlias = Voted | Settled | Executed | Compensated | Inquired
+LockAnswer: TypeAlias = LockGranted | LockDenied | LockReleased
+LockMessage: TypeAlias = LockAsk | LockRelease | LockAnswer
 
 
 class Mark(Message, frozen=True, kw_only=True):
@@ -289,4 +338,6 @@ class Mark(Message, frozen=True, kw_only=True):
     replies: int
 
 
-AnyMessage: TypeAlias = Begin | Order | Arrived | Command | Reply | Outcome | Heartbeat | Mark
+AnyMessage: TypeAlias = (
+    Begin | Order | Arrived | Command | Reply | Outcome | Heartbeat | Mark | LockMessage
+)

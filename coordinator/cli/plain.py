@@ -22,6 +22,8 @@ from coordinator.core.records import (
     Decision,
     Ended,
     Hazard,
+    Locked,
+    Locking,
     Ordered,
     Outcome,
     Parked,
@@ -101,10 +103,8 @@ def sentence(record: AnyRecord, at_us: int) -> str:
             return f"begun: {record.name} version {record.version}, key {record.key}"
         case Decided():
             return _decided(record)
-        case Withdrawn():
-            return f"{record.reason}: the lone branch is asked how it ended"
-        case Hazard():
-            return _hazard(record)
+        case Withdrawn() | Hazard():
+            return _of_a_branch(record)
         case CompensationBegan():
             return f"turned back: {record.reason}"
         case Parked():
@@ -116,6 +116,8 @@ def sentence(record: AnyRecord, at_us: int) -> str:
             return f"the outcome stands: {record.outcome}{_because(record.reason)}"
         case Ended():
             return "ended: the outcome is told"
+        case Locking() | Locked():
+            return _of_a_lock(record)
         case _:
             return _of_a_step(record, at_us)
 
@@ -124,6 +126,17 @@ def _ordered(order: Ordered) -> str:
     what = f"{order.action} {order.step}".strip()
     said = f"{order.actor} ordered: {what}{_because(order.reason)}"
     return f"{said}; refused: {order.refused}" if order.refused else said
+
+
+def _of_a_lock(record: Locking | Locked) -> str:
+    if isinstance(record, Locking):
+        needed = names(record.locks)
+        return (
+            f"needs the lock{'s' * (len(record.locks) > 1)} {needed}" if needed else "needs no lock"
+        )
+    if record.beside:
+        return f"goes on without the lock {record.lock}, which {record.beside} has"
+    return f"has the lock {record.lock}"
 
 
 def _of_a_step(
@@ -176,7 +189,9 @@ def _decided(record: Decided) -> str:
     return f"decided to {record.decision}{_because(record.reason)}{told}"
 
 
-def _hazard(record: Hazard) -> str:
+def _of_a_branch(record: Withdrawn | Hazard) -> str:
+    if isinstance(record, Withdrawn):
+        return f"{record.reason}: the lone branch is asked how it ended"
     how = "and nothing tells how" if record.end is End.HAZARD else f"it is {record.end}"
     return f"{record.branch} was ended by somebody else, {how}{_because(record.reason)}"
 
@@ -197,6 +212,12 @@ def why(state: State, now_us: int) -> str:
 
 def _why_saga(saga: SagaState, now_us: int) -> str:
     match saga.phase:
+        case SagaPhase.LOCKING:
+            if saga.clock_us > now_us:
+                return f"for {until(saga.clock_us, now_us)}, when it has rested"
+            waited = span(now_us - saga.lock_since_us)
+            lock = saga.locks[saga.passed]
+            return f"for the lock {lock}, since {waited}; {_deadline(saga, now_us)}"
         case SagaPhase.RUNNING:
             asking = [_asking(saga, s, at, now_us) for s, at in saga.in_phase(StepPhase.RUNNING)]
             return "; ".join([*asking, _deadline(saga, now_us)])
@@ -204,7 +225,8 @@ def _why_saga(saga: SagaState, now_us: int) -> str:
             undoing = [_asking(saga, s, at, now_us) for s, at in saga.in_phase(StepPhase.UNDOING)]
             return f"{'; '.join(undoing)}; going back has no deadline"
         case SagaPhase.CLOSED:
-            return f"for Kafka to acknowledge the outcome, {saga.outcome}"
+            locks = f", and its locks to be free: {names(saga.locks)}" if saga.locks else ""
+            return f"for Kafka to acknowledge the outcome, {saga.outcome}{locks}"
         case SagaPhase.PARKED:
             return PARKED
         case SagaPhase.ENDED:

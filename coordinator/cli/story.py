@@ -74,7 +74,12 @@ class Story:
     @property
     def deadline_us(self) -> int | None:
         """When time runs out, if it still can."""
-        running = self.state.phase in (SagaPhase.RUNNING, Phase.PREPARING, Phase.DELEGATED)
+        running = self.state.phase in (
+            SagaPhase.LOCKING,
+            SagaPhase.RUNNING,
+            Phase.PREPARING,
+            Phase.DELEGATED,
+        )
         return self.state.deadline_us if running else None
 
     @property
@@ -184,11 +189,10 @@ def _step(
     since_us = changed.get(step.name)
     match state.phase:
         case StepPhase.WAITING:
-            over = saga.phase is not SagaPhase.RUNNING
+            over = saga.phase not in (SagaPhase.LOCKING, SagaPhase.RUNNING)
             needs = plain.names(step.needs)
-            return part._replace(
-                state="never asked" if over else "waiting", note="" if over else f"needs {needs}"
-            )
+            note = f"needs {needs}" if needs and not over else ""
+            return part._replace(state="never asked" if over else "waiting", note=note)
         case StepPhase.RUNNING if saga.phase is not SagaPhase.RUNNING:
             return part._replace(
                 state="unknown", attempt=state.attempt, note="was asked when the saga was parked"

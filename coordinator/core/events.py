@@ -18,6 +18,12 @@ from wire.messages import (
     Executed,
     Inquired,
     Json,
+    LockAsk,
+    LockDenied,
+    LockGranted,
+    LockMessage,
+    LockRelease,
+    LockReleased,
     Order,
     Reply,
     Result,
@@ -74,7 +80,15 @@ class WaitOver(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Reply | Order | Published | DeadlinePassed | StepSilent | UndoSilent | Looked | WaitOver
+    Reply
+    | Order
+    | LockMessage
+    | Published
+    | DeadlinePassed
+    | StepSilent
+    | UndoSilent
+    | Looked
+    | WaitOver
 )
 
 
@@ -113,6 +127,12 @@ class Kind(StrEnum):
     ORDER_APPROVE = "order: approve"
     ORDER_REFUSE = "order: refuse"
     ORDER_SIGNAL = "order: signal"
+    LOCK_GRANTED = "lock granted"
+    LOCK_DENIED = "lock denied"
+    LOCK_RELEASED = "lock released"
+    LOCK_ASKED = "asked for, waiting"
+    LOCK_TRIED = "asked for, not waiting"
+    LOCK_GIVEN_BACK = "given back"
 
 
 FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
@@ -152,6 +172,10 @@ _PLAIN: dict[type[Event], Kind] = {
     Published: Kind.PUBLISHED,
     Looked: Kind.LETTERS_LOOKED_AT,
     WaitOver: Kind.WAIT_OVER,
+    LockGranted: Kind.LOCK_GRANTED,
+    LockDenied: Kind.LOCK_DENIED,
+    LockReleased: Kind.LOCK_RELEASED,
+    LockRelease: Kind.LOCK_GIVEN_BACK,
 }
 
 
@@ -168,5 +192,7 @@ def kind(event: Event) -> Kind:
             return _UNDO_RESULTS[event.result]
         case Order():
             return Kind(f"order: {event.action}")
+        case LockAsk():
+            return Kind.LOCK_ASKED if event.waits else Kind.LOCK_TRIED
         case _:
             return _PLAIN[type(event)]

@@ -144,7 +144,7 @@ def skip(saga: SagaState, order: Order, now_us: int) -> Move:
 def turn_back(saga: SagaState, order: Order, now_us: int) -> Move:
     """Undo what can be undone, because a person wants it so."""
     phase = saga.before.phase if saga.before else saga.phase
-    if phase is not Phase.RUNNING:
+    if phase not in (Phase.LOCKING, Phase.RUNNING):
         return obeyed(saga, order, now_us, "it is going back already")
     if saga.before is None and (pivot := saga.definition.pivot) is not None:
         at = saga.steps[pivot.name].phase

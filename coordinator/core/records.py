@@ -195,6 +195,19 @@ def said(actor: str, reason: str) -> str:
     return f"{actor}: {reason}"
 
 
+class Locking(Record, frozen=True, kw_only=True, tag="locking"):
+    """These are the locks that it needs, in the order in which it asks for them."""
+
+    locks: tuple[str, ...]
+
+
+class Locked(Record, frozen=True, kw_only=True, tag="locked"):
+    """It has the lock; or ``beside`` names who has it, and it goes on without."""
+
+    lock: str
+    beside: str = ""
+
+
 class Closed(Record, frozen=True, kw_only=True, tag="closed"):
     """The outcome of a saga stands; it is yet to be told."""
 
@@ -223,6 +236,8 @@ AnyRecord: TypeAlias = (
     | UndoFailed
     | Parked
     | Ordered
+    | Locking
+    | Locked
     | Closed
     | Ended
 )

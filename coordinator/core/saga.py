@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from coordinator.core import compensation, waiting
+from coordinator.core import compensation, locking, waiting
 from coordinator.core.events import (
     DeadlinePassed,
     Event,
@@ -28,7 +28,6 @@ from coordinator.core.records import (
     AttemptFailed,
     Closed,
     CompensationBegan,
-    Ended,
     Outcome,
     Parked,
     StepDeferred,
@@ -136,6 +135,10 @@ def step_silent(saga: SagaState, event: StepSilent, now_us: int) -> Move:
 def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Move:
     """Too late to go on: back before the pivot, to a person after it."""
     reason = f"not done within its deadline of {saga.definition.deadline_us / 1e6:g} s"
+    if saga.phase is Phase.LOCKING:
+        # Parked, it would keep its place in the queue, with nothing done to look at.
+        waited = f"{reason}: it waited for the lock {saga.locks[saga.passed]}"
+        return turn_back_or_park(Transition(saga), waited, now_us)
     if saga.definition.on_deadline is OnDeadline.PARK and not saga.past_pivot:
         return Transition(saga).remember(Parked(reason=reason), now_us)
     return turn_back_or_park(Transition(saga), reason, now_us)
@@ -212,8 +215,8 @@ def _stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = Fals
 
 
 def outcome_told(saga: SagaState, _event: Published, now_us: int) -> Move:
-    """The outcome is on its topic: nothing is left to do."""
-    return Transition(replace(saga, told=True)).remember(Ended(), now_us)
+    """The outcome is on its topic: nothing is left to do but to give back locks."""
+    return locking.end_if_over(Transition(replace(saga, told=True)), now_us)
 
 
 def parking_told(saga: SagaState, _event: Published, _now_us: int) -> Move:
@@ -226,7 +229,9 @@ def parking_told(saga: SagaState, _event: Published, _now_us: int) -> Move:
 
 def begin(saga: SagaState, now_us: int) -> Move:
     """Ask for what needs nothing. What cannot be asked for is refused when it is its turn."""
-    return dispatch(Transition(saga), now_us)
+    locks = saga.phase is Phase.LOCKING
+    move = locking.begin(saga, scope(saga), now_us) if locks else Transition(saga)
+    return dispatch(move, now_us)
 
 
 def dispatch(move: Move, now_us: int) -> Move:
@@ -244,7 +249,7 @@ def dispatch(move: Move, now_us: int) -> Move:
             state=replace(saga, tell_at_us=now_us + RESEND_TOLD_US),
             sends=(*move.sends, _outcome(saga, saga.outcome)),
         )
-    return move
+    return locking.dispatch(move, now_us) if saga.definition.lock is not None else move
 
 
 def _telling(saga: SagaState) -> bool:
@@ -326,14 +331,20 @@ def wake_at_us(saga: SagaState) -> int | None:
         times.append(saga.deadline_us)
     if _telling(saga):
         times.append(saga.tell_at_us)
+    if (at_us := locking.talks_at_us(saga)) is not None:
+        times.append(at_us)
     return min(times, default=None)
 
 
 def expects_answers(saga: SagaState) -> bool:
     """Tell whether somebody was asked, or told, and has not answered yet."""
-    return _telling(saga) or any(
-        _is_asked(saga, step, state) and not saga.asked[step.name].looked
-        for step, state in _asking(saga)
+    return (
+        _telling(saga)
+        or locking.expects_answers(saga)
+        or any(
+            _is_asked(saga, step, state) and not saga.asked[step.name].looked
+            for step, state in _asking(saga)
+        )
     )
 
 
@@ -373,6 +384,8 @@ def _is_waiting(state: StepState) -> bool:
 
 def _deadline_counts(saga: SagaState) -> bool:
     """The deadline does not interrupt a pivot, whose outcome decides the direction."""
+    if saga.phase is Phase.LOCKING:
+        return True
     return saga.phase is Phase.RUNNING and not saga.pivot_is_asked
 
 

@@ -20,6 +20,8 @@ from coordinator.core.records import (
     Closed,
     CompensationBegan,
     Ended,
+    Locked,
+    Locking,
     Ordered,
     Outcome,
     Parked,
@@ -38,6 +40,7 @@ from wire.messages import Action, Json
 class Phase(StrEnum):
     """Where a saga stands."""
 
+    LOCKING = "locking"  # it waits for its locks; nothing has been asked
     RUNNING = "running"
     COMPENSATING = "compensating"
     CLOSED = "closed"  # the outcome stands; it is being told
@@ -99,6 +102,13 @@ class Asked(NamedTuple):
     """Whether the letter box was looked into, and held nothing for it."""
 
 
+class Talk(NamedTuple):
+    """When to speak to locks next, and how often that was done already."""
+
+    at_us: int = 0
+    times: int = 0
+
+
 class SagaState(msgspec.Struct, frozen=True, eq=False):
     """A saga. All but the last group is what the log says; the rest a new owner forgets."""
 
@@ -115,12 +125,21 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     """What it was when it was parked."""
     clock_us: int = 0
     """From when limits of time count: the end of its rest, or a person's order to go on."""
+    locks: tuple[str, ...] = ()
+    """Those that it needs, in the order in which it asks for them."""
+    passed: int = 0
+    """How many of them it has, or goes on without."""
+    lock_since_us: int = 0
+    """Since when it waits for the next."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
     """For each step, what this owner last sent."""
     tell_at_us: int = field(default=0)
     """When to tell the outcome, again, if nobody acknowledges it."""
     told: bool = field(default=False)
+    talk: Talk = Talk()
+    freed: frozenset[str] = frozenset()
+    """The locks that are known to be free of it."""
 
     def __eq__(self, other: object) -> bool:
         """Compare what the log says: what an owner has asked, the next one lacks."""
@@ -135,11 +154,18 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     def born(cls, gid: str, definition: Saga, begun: Begun, at_us: int) -> SagaState:
         """Return the state that the first record makes: what needs nothing may start, rested."""
         starts_us = at_us + definition.start.delay_us
+        steps = {name: StepState() for name in definition.steps}
+        born = cls(gid, definition, begun, at_us, Phase.LOCKING, steps, clock_us=starts_us)
+        return born if definition.lock is not None else born.unlocked(starts_us)
+
+    def unlocked(self, at_us: int) -> SagaState:
+        """Let what needs nothing start: it has all its locks, or needs none."""
+        first = StepState.ready(at_us)
         steps = {
-            name: StepState() if step.needs else StepState.ready(starts_us)
-            for name, step in definition.steps.items()
+            name: state if self.definition.steps[name].needs else first
+            for name, state in self.steps.items()
         }
-        return cls(gid, definition, begun, at_us, Phase.RUNNING, steps, clock_us=starts_us)
+        return replace(self, phase=Phase.RUNNING, steps=steps)
 
     @property
     def deadline_us(self) -> int:
@@ -180,10 +206,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     def evolve(self, record: AnyRecord, at_us: int) -> SagaState:
         """Return the state in which the record is true."""
         match record:
-            case StepDone():
-                return self._over_with(record.step, StepPhase.DONE, record.data, at_us)
-            case StepSkipped():
-                return self._over_with(record.step, StepPhase.SKIPPED, None, at_us)
+            case StepDone() | StepSkipped():
+                return self._over_with(record, at_us)
             case StepRefused():
                 return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
             case StepDeferred() | WaitBegan():
@@ -194,12 +218,23 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._turned_back(record, at_us)
             case StepUndone():
                 return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
+            case Locking() | Locked():
+                return self._locked(record, at_us)
             case Ordered():
                 return self._ordered(record, at_us)
             case Parked() | Closed() | Ended():
                 return self._over(record)
             case _:
                 raise AssertionError(f"{self.gid}: {record!r} is no fact of a saga")
+
+    def _locked(self, record: Locking | Locked, at_us: int) -> SagaState:
+        if isinstance(record, Locking):
+            since_us = max(at_us, self.clock_us)
+            state = replace(self, locks=record.locks, lock_since_us=since_us)
+        else:
+            state = replace(self, passed=self.passed + 1, lock_since_us=at_us, talk=Talk())
+        all_passed = state.passed == len(state.locks)
+        return state.unlocked(state.lock_since_us) if all_passed else state
 
     def _over(self, record: Parked | Closed | Ended) -> SagaState:
         match record:
@@ -220,6 +255,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                     outcome=record.outcome,
                     output=record.output,
                     reason=record.reason or self.reason,
+                    talk=Talk(),
                 )
             case Ended():
                 return replace(self, phase=Phase.ENDED)
@@ -227,11 +263,13 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     def _set(self, step: str, **changes: Any) -> SagaState:
         return replace(self, steps={**self.steps, step: replace(self.steps[step], **changes)})
 
-    def _over_with(self, step: str, phase: StepPhase, data: Json, at_us: int) -> SagaState:
+    def _over_with(self, record: StepDone | StepSkipped, at_us: int) -> SagaState:
         steps = dict(self.steps)
-        reason = steps[step].reason if phase is StepPhase.SKIPPED else ""
-        steps[step] = replace(steps[step], phase=phase, data=data, reason=reason)
-        for name in self.definition.dependents[step]:
+        done = isinstance(record, StepDone)
+        phase, data = (StepPhase.DONE, record.data) if done else (StepPhase.SKIPPED, None)
+        reason = "" if done else steps[record.step].reason
+        steps[record.step] = replace(steps[record.step], phase=phase, data=data, reason=reason)
+        for name in self.definition.dependents[record.step]:
             needs = self.definition.steps[name].needs
             if all(steps[need].phase in OVER for need in needs):
                 steps[name] = StepState.ready(at_us)
@@ -300,7 +338,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """A person has spoken. What is parked is first what it was before."""
         if order.refused:
             return self
-        state = replace(self.before or self, asked={}, told=False, tell_at_us=0, clock_us=at_us)
+        state = replace(
+            self.before or self, asked={}, told=False, tell_at_us=0, talk=Talk(), clock_us=at_us
+        )
         return state.anew(at_us) if order.action is Action.RETRY else state
 
     def anew(self, at_us: int) -> SagaState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import arrivals, compensation, orders
+from coordinator.core import arrivals, compensation, locking, orders
 from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
@@ -25,10 +25,12 @@ from coordinator.core.transition import drop, on, table
 
 _STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
 _UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
+_LOCK = (Kind.LOCK_GRANTED, Kind.LOCK_DENIED, Kind.LOCK_RELEASED)
 _WAIT = (Kind.LETTERS_LOOKED_AT, Kind.WAIT_OVER)
 KINDS: Final = (
     *_STEP,
     *_UNDO,
+    *_LOCK,
     *_WAIT,
     Kind.DEADLINE_PASSED,
     Kind.PUBLISHED,
@@ -78,7 +80,26 @@ RULES: Final = table(
     drop((_P.CLOSED, _P.ENDED), TO_WAITERS, "the outcome stands"),
     drop(_P.PARKED, _WAIT, "a person decides; letters stay in their box"),
     drop(_P.PARKED, TO_WAITERS, "it is parked: retry it first, or skip the step"),
+    # What locks say.
+    on(_P.LOCKING, Kind.LOCK_GRANTED, locking.granted, "on to the next lock, or the first step"),
+    on(_P.LOCKING, Kind.LOCK_DENIED, locking.denied, "on without it where allowed; or the end"),
+    on(_P.LOCKING, Kind.DEADLINE_PASSED, deadline_passed, "it waited too long; nothing is done"),
+    drop(_P.LOCKING, (*_STEP, *_UNDO, *_WAIT), "nothing has been asked yet"),
+    drop(_P.LOCKING, TO_WAITERS, "nothing has been asked yet"),
+    drop(_P.LOCKING, Kind.PUBLISHED, "there is no outcome yet"),
+    drop(_P.LOCKING, Kind.LOCK_RELEASED, "of before the log was restored: it asks anew"),
+    drop((_P.RUNNING, _P.COMPENSATING), Kind.LOCK_GRANTED, "repeated: it has it, and needs it"),
+    drop(_P.PARKED, Kind.LOCK_GRANTED, "what is parked keeps its locks"),
+    drop((_P.RUNNING, _P.COMPENSATING, _P.PARKED), Kind.LOCK_DENIED, "old: it has gone on"),
+    drop((_P.RUNNING, _P.COMPENSATING, _P.PARKED), Kind.LOCK_RELEASED, "it has released nothing"),
+    on(_P.CLOSED, Kind.LOCK_RELEASED, locking.released, "the end, if everyone knows by now"),
+    drop((_P.CLOSED, _P.ENDED), Kind.LOCK_DENIED, "old: the outcome stands"),
+    on(_P.CLOSED, Kind.LOCK_GRANTED, locking.give_back, "it needs it no more"),
+    on(_P.ENDED, Kind.LOCK_GRANTED, locking.give_back, "it needs it no more"),
+    drop(_P.ENDED, Kind.LOCK_RELEASED, "known already"),
     # What a person orders.
+    on(_P.LOCKING, Kind.ORDER_ABORT, orders.turn_back, "nothing has happened, and nothing will"),
+    drop(_P.LOCKING, (*FOR_PARKED, *BY_HAND), "only for what is parked"),
     on(_P.RUNNING, Kind.ORDER_ABORT, orders.turn_back, "back, unless the pivot forbids it"),
     on(_P.PARKED, Kind.ORDER_RETRY, orders.try_again, "with all attempts, and a new deadline"),
     on(_P.PARKED, Kind.ORDER_SKIP, orders.skip, "a person has seen to that step"),

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
-from wire.messages import Command
+from wire.messages import Command, LockMessage
 from wire.messages import Outcome as OutcomeMessage
 
 
@@ -32,12 +32,13 @@ class Status(StrEnum):
 class Send(NamedTuple):
     """A message that must leave, after the records before it are durable.
 
-    ``participant`` is None for the outcome, which is for anyone. ``key`` is
-    the Kafka key.
+    ``participant`` is None for the outcome, which is for anyone, and for what
+    transactions and locks say to each other, which goes to a shard. ``key``
+    is the Kafka key.
     """
 
     participant: str | None
-    message: Command | OutcomeMessage
+    message: Command | OutcomeMessage | LockMessage
     key: str
     deadline_us: int | None = None
 

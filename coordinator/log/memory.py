@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from coordinator.core.events import Letter
+from coordinator.core.lock import Claim
 from coordinator.core.records import Decided, Decision, Entry, decode, encode
 from coordinator.core.transition import Status
 from coordinator.log.parts import born_us
@@ -58,6 +59,7 @@ class MemoryLog:
         self._purged_us = 0
         self._waiting: dict[tuple[str, str], Waiting] = {}
         self._letters: dict[tuple[str, str, int, int], Letter] = {}
+        self._claims: dict[tuple[str, str], tuple[int, Claim]] = {}
 
     async def facts(self) -> ClusterFacts:
         return self._facts
@@ -87,6 +89,10 @@ class MemoryLog:
                 self._waiting.pop((one.gid, one.step), None)
                 if one.topic:
                     self._waiting[one.gid, one.step] = one
+        for shard, lock, gid, claim in batch.claims:
+            if shard in mine:
+                self._claims.pop((lock, gid), None)
+                self._claims |= {} if claim is None else {(lock, gid): (shard, claim)}
         return mine
 
     def _refuse_duplicates(self, begun: Sequence[Row], entries: Sequence[Entry]) -> None:
@@ -143,6 +149,18 @@ class MemoryLog:
             if row.shard in shards and _sleeps(row) and (row.wake_at_us or 0) <= until_us
         ]
         return await self.records([gid for _, gid in sorted(due)[:limit]])
+
+    async def claims(self, shards: Collection[int]) -> Sequence[tuple[int, str, Claim]]:
+        found = (
+            (shard, lock, claim)
+            for (lock, _), (shard, claim) in self._claims.items()
+            if shard in shards
+        )
+        return sorted(found, key=lambda one: (one[1], one[2].place))
+
+    async def unended(self, gids: Collection[str]) -> frozenset[str]:
+        rows = self._rows
+        return frozenset(g for g in gids if g in rows and rows[g].status is not Status.ENDED)
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
         return [entry for gid in sorted(set(gids)) for entry in self.entries(gid)]

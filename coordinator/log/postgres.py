@@ -20,8 +20,9 @@ from typing import Any, Final
 import asyncpg
 
 from coordinator.core.events import Letter
+from coordinator.core.lock import Claim
 from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
-from coordinator.log import box, schedules, views
+from coordinator.log import box, claims, schedules, views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
 from coordinator.log.census import HEARTBEAT, LOOK_AROUND
 from coordinator.log.migrate import pending
@@ -120,6 +121,8 @@ PERSIST = """
     SELECT id FROM mine
 """
 
+PERSIST_CLAIMS = claims.with_claims(PERSIST)  # few batches have any
+
 # A living owner's lease is left alone; one's own is taken anew, with a new epoch.
 # `wanted` waits for whatever is being written for these shards; what waits for
 # `wanted` finds the next epoch. Clocks are read after the wait.
@@ -172,6 +175,7 @@ WAKING = """
 ASLEEP = """
     SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[]) AND wake_at IS NOT NULL
 """
+UNENDED = "SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[]) AND status <> 'ended'"
 
 FACTS = "SELECT name, shards, generation, store, stores FROM twofold.cluster"
 
@@ -292,7 +296,10 @@ class PostgresLog:
     async def persist(self, batch: Batch) -> frozenset[int]:
         check(batch)
         more = (self._slots(batch), _search(batch), *_transposed(batch.waiting, 5))
-        rows = await ask(self._pool, PERSIST, *_columns(batch), *more, within_s=None)
+        if batch.claims:
+            more = (*more, *claims.columns(batch.claims, _at))
+        sql = PERSIST_CLAIMS if batch.claims else PERSIST
+        rows = await ask(self._pool, sql, *_columns(batch), *more, within_s=None)
         return frozenset(row[0] for row in rows)
 
     def _slots(self, batch: Batch) -> list[int]:
@@ -345,6 +352,14 @@ class PostgresLog:
 
     async def _records_of(self, sql: str, *arguments: Any) -> Sequence[Entry]:
         return await self.records([gid for (gid,) in await ask(self._pool, sql, *arguments)])
+
+    async def claims(self, shards: Collection[int]) -> Sequence[tuple[int, str, Claim]]:
+        rows = await ask(self._pool, claims.READ, list(shards))
+        return [(shard, lock, Claim(*claim)) for shard, lock, *claim in rows]
+
+    async def unended(self, gids: Collection[str]) -> frozenset[str]:
+        rows = await ask(self._pool, UNENDED, [gid for gid in gids if storable((gid,))])
+        return frozenset(row[0] for row in rows)
 
     async def history(self, gid: str) -> Sequence[Entry]:
         """Return all records of one transaction, for whoever watches."""

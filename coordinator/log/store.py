@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from coordinator.core.events import Letter
+from coordinator.core.lock import Claim
 from coordinator.core.records import Decision, Entry, Outcome
 from coordinator.core.transition import Status
 
@@ -85,6 +86,16 @@ Place: TypeAlias = tuple[str, str]
 """Where letters lie and are waited for: topic and key."""
 
 
+class ClaimChange(NamedTuple):
+    """A transaction's claim on a lock, as it now stands; None if it has none any more."""
+
+    shard: int
+    """The lock's."""
+    lock: str
+    gid: str
+    claim: Claim | None
+
+
 class Batch(NamedTuple):
     """All that one turn of the engine wants to remember.
 
@@ -100,6 +111,7 @@ class Batch(NamedTuple):
     changes: Sequence[Change]
     waiting: Sequence[Waiting] = ()
     """Each step at most once."""
+    claims: Sequence[ClaimChange] = ()
 
 
 def check(batch: Batch) -> None:
@@ -107,10 +119,12 @@ def check(batch: Batch) -> None:
     shards = {position.shard for position in batch.positions}
     assert len(shards) == len(batch.positions), "a shard has two positions"
     told = [*batch.begun, *batch.changes]
-    mentioned = {row.shard for row in (*told, *batch.waiting)}
+    mentioned = {row.shard for row in (*told, *batch.waiting, *batch.claims)}
     mentioned |= {shard for shard, _ in batch.entries}
     assert mentioned <= shards, f"no position for the shards {mentioned - shards}"
     assert len({row.gid for row in told}) == len(told), "a transaction has two rows"
+    claims = {(change.lock, change.gid) for change in batch.claims}
+    assert len(claims) == len(batch.claims), "a claim has two rows"
 
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -240,6 +254,14 @@ class DecisionLog(Protocol):
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
         """Return all that is known of these transactions, in order of gid and seq."""
+        ...
+
+    async def claims(self, shards: Collection[int]) -> Sequence[tuple[int, str, Claim]]:
+        """Return all claims on these shards' locks: shard, lock, claim; each lock's in order."""
+        ...
+
+    async def unended(self, gids: Collection[str]) -> frozenset[str]:
+        """Tell which of these exist and have not ended."""
         ...
 
     async def known_starts(

@@ -13,6 +13,7 @@ from coordinator.core.events import Published
 from coordinator.core.machine import State
 from coordinator.core.records import Begun, Entry
 from coordinator.core.transition import Transition
+from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
 from coordinator.rehearsal.arrivals import arrivals
 from sagas.model import AnyDefinition
@@ -48,6 +49,8 @@ class Play:
     definition: AnyDefinition
     actors: Actors
     crash: Crash | None = None
+    held: bool = False
+    """Whether somebody else has its locks."""
     now_us: int = 0
     ended_us: int = 0
     """When it was told how it ended, or that it is parked. What comes later changes nothing."""
@@ -96,8 +99,10 @@ class Play:
             if isinstance(send.message, Command):
                 whom = str(send.participant)
                 answer, reply = self.actors.answer(whom, send.message, self.now_us)
-            else:
+            elif isinstance(send.message, Outcome):
                 self.told = send.message
+            else:
+                reply = keeper.answer(send.message, held=self.held)
             if reply is not None:
                 late = answer.act is Act.LATE
                 since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us

@@ -85,7 +85,7 @@ def _rehearse(
 ) -> tuple[End, Sequence[str]]:
     """Return the end, and what was wanted: which steps that is, only a run can tell."""
     actors = Actors(scenario.script, data)
-    play = Play(definition, actors, scenario.crash)
+    play = Play(definition, actors, scenario.crash, scenario.held)
     state = play.run(given, "rehearsal")
     wanted = _wanted(state)
     over = not machine.summary(state).active

@@ -17,6 +17,8 @@ class Scenario(NamedTuple):
     name: str
     acts: Mapping[tuple[str, Part], tuple[Act, ...]]
     crash: Crash | None = None
+    held: bool = False
+    """Whether somebody else has its locks."""
 
     @property
     def script(self) -> Script:
@@ -78,6 +80,8 @@ def scenarios(
     """
     if isinstance(definition, Saga):
         names = [name for name in definition.steps if name in wanted]
+        if definition.lock is not None and of is None:
+            yield Scenario("another transaction has its lock", {}, held=True)
         yield from _of_saga(definition, names, names if of is None else of)
     else:
         yield from _of_atomic(definition)

@@ -24,6 +24,7 @@ from coordinator.core.records import (
     Decided,
     Ended,
     Entry,
+    Locked,
     Ordered,
     Outcome,
     Parked,
@@ -114,6 +115,10 @@ def _saga(saga: SagaState, entry: Entry) -> Iterator[SpanFacts]:
             said = {a.STEP: record.step, a.RESULT: "skipped"}
             label = f"skip/{record.step}"
             yield _span(saga, label, f"skip {record.step}", (at_us, at_us + 1), said)
+        case Locked():
+            said = {a.RESULT: f"held by {record.beside}" if record.beside else "granted"}
+            times = (saga.lock_since_us, at_us)
+            yield _span(saga, f"lock/{record.lock}", f"lock {record.lock}", times, said)
         case StepRefused():
             yield _attempt(saga, record.step, at_us, result="refused", reason=record.reason)
         case AttemptFailed() | UndoFailed():

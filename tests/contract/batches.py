@@ -90,4 +90,5 @@ def joined(*batches: Batch) -> Batch:
         [one for batch in batches for one in batch.begun],
         [one for batch in batches for one in batch.entries],
         [one for batch in batches for one in batch.changes],
+        claims=[one for batch in batches for one in batch.claims],
     )

@@ -119,8 +119,8 @@ CORES: Final = (
     Mutant(
         "asks a saga's first step before it has rested",
         SAGA_STATE,
-        "StepState() if step.needs else StepState.ready(starts_us)",
-        "StepState() if step.needs else StepState.ready(at_us)",
+        "else born.unlocked(starts_us)",
+        "else born.unlocked(at_us)",
         "what was to happen later happens at once",
     ),
     Mutant(

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sagas.model import Saga, Step
+from sagas.model import Busy, Saga, Step
 from tests.core.coordinator.builders import constant, saga, step, undo
 from tests.search.atomic import Atomic
 from tests.search.explore import Found, Search, World
+from tests.search.locks import LockWorld, Wants
 from tests.search.sagas import SagaWorld
 from tests.search.shard import Faults
 
@@ -47,6 +48,14 @@ def of_atomic(name: str, count: int) -> tuple[str, Callable[[], World]]:
     return name, lambda: Atomic(name, count, ALL)
 
 
+def of_locks(name: str, *wants: Wants) -> tuple[str, Callable[[], World]]:
+    """Name a world of locks, and how to make it."""
+    return name, lambda: LockWorld(name, *wants)
+
+
+REJECTED: Final = Wants(("x",), Busy.REJECT)
+ALLOWED: Final = Wants(("x",), Busy.ALLOW)
+
 WORLDS: Final[dict[str, Callable[[], World]]] = dict(
     (
         of_atomic("atomic, three branches", 3),
@@ -55,6 +64,10 @@ WORLDS: Final[dict[str, Callable[[], World]]] = dict(
         of_saga("saga, past its pivot", PAST_THE_PIVOT, NO_CRASH),
         of_saga("saga, a fork", FORK, NO_MOODS),
         of_saga("saga, a join at its pivot", JOIN, NO_MOODS),
+        of_locks("lock, two that wait", Wants(("x",), parks=True), Wants(("x",))),
+        of_locks("lock, one that is rejected", Wants(("x",), parks=True), REJECTED),
+        of_locks("lock, one beside another", Wants(("x",), parks=True), ALLOWED),
+        of_locks("locks, crossing", Wants(("x", "y")), Wants(("y", "x"))),
     )
 )
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.core.records import (
+    AnyRecord,
     Begun,
     Closed,
     CompensationBegan,
     Decided,
     Decision,
     Entry,
+    Locked,
     Parked,
     StepDone,
     StepSkipped,
@@ -31,17 +32,21 @@ from sagas.model import AnyDefinition, Atomic, OnRefused, OnTimeout, OnUndoFailu
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
+from tests.simulation.facts import Facts, Part, built_on, wanted
 from tests.simulation.kafka import UNREADABLE
 from tests.simulation.trace import Trace, short
 from wire import gids
 from wire.envelope import Record, unseal
 from wire.messages import (
+    AnyMessage,
     Commit,
     Compensate,
     Compensated,
     End,
     Execute,
     Executed,
+    LockMessage,
+    LockRelease,
     Outcome,
     Prepare,
     Result,
@@ -50,30 +55,6 @@ from wire.messages import (
     Vote,
     Voted,
 )
-
-Part = tuple[str, str]
-"""A gid, and the name of a branch or step."""
-
-
-@dataclass
-class Facts:
-    """What the log durably says of one transaction."""
-
-    definition: AnyDefinition
-    entries: int = 0
-    decision: Decision | None = None
-    withdrawn: bool = False
-    going_back: bool = False
-    outcome: Ending | None = None
-    steps_done: set[str] = field(default_factory=set[str])
-    without: set[str] = field(default_factory=set[str])
-    """Steps that were refused, and are gone without."""
-    stuck: set[str] = field(default_factory=set[str])
-    """Steps that could not be undone, which is not to keep others from it."""
-
-    def goes_without(self, name: str) -> bool:
-        """Tell whether a step was refused, or the try was that it would confirm."""
-        return not {name, _saga(self).steps[name].confirms}.isdisjoint(self.without)
 
 
 class Check(logs.Watching, databases.Watching):
@@ -101,6 +82,8 @@ class Check(logs.Watching, databases.Watching):
         self.generation = 1
         """Of the log. What lower ones say is void, if anybody hears it at all."""
         self._offsets: dict[int, tuple[int, int]] = {}
+        self._holders: dict[str, str] | None = {}
+        """Who has which lock; None once a log was restored, which may have lost who had."""
 
     def insist(self, holds: object, invariant: str, text: str) -> None:
         """Note a violation, unless it holds."""
@@ -126,6 +109,7 @@ class Check(logs.Watching, databases.Watching):
         """See the log go back: what it says now is all it says. What others know, they know."""
         self.facts.clear()
         self.lost = True
+        self._holders = None
         for gid in log.rows:
             entries = log.entries(gid)
             for entry in entries:
@@ -181,6 +165,7 @@ class Check(logs.Watching, databases.Watching):
         facts = self.facts[gid]
         self.insist(entry.seq == facts.entries, "no gap in the log", f"{gid} {entry.seq}")
         facts.entries += 1
+        self._of_a_lock(facts, record, gid)
         match record:
             case Decided():
                 self._decided(gid, facts, record)
@@ -191,16 +176,16 @@ class Check(logs.Watching, databases.Watching):
             case StepDone():
                 self.insist(
                     self.happened[gid, record.step, False] == 1
-                    or _saga(facts).steps[record.step].call is None,
+                    or facts.saga.steps[record.step].call is None,
                     "what is recorded as done was done",
                     f"{gid} {record.step}",
                 )
-                self._waited(gid, _saga(facts).steps[record.step], record)
+                self._waited(gid, facts.saga.steps[record.step], record)
                 facts.steps_done.add(record.step)
             case StepSkipped():
                 self._skipped(gid, facts, record)
             case UndoFailed(retry_at_us=None):
-                step = _saga(facts).steps[record.step]
+                step = facts.saga.steps[record.step]
                 if step.on_undo_failure is OnUndoFailure.CONTINUE:
                     facts.stuck.add(record.step)
             case Closed() | Parked():
@@ -212,14 +197,14 @@ class Check(logs.Watching, databases.Watching):
                 pass
 
     def _skipped(self, gid: str, facts: Facts, record: StepSkipped) -> None:
-        step = _saga(facts).steps[record.step]
+        step = facts.saga.steps[record.step]
         if record.refused:
             may = step.on_refused is OnRefused.CONTINUE
             gone = may and not self.happened[gid, record.step, False]
             self.insist(gone, "gone without what was refused", f"{gid} {record.step}")
             facts.without.add(record.step)
         else:
-            unwanted = not wanted(_saga(facts), record.step) or facts.goes_without(record.step)
+            unwanted = not wanted(facts.saga, record.step) or facts.goes_without(record.step)
             self.insist(unwanted, "only what is not wanted is skipped", f"{gid} {record.step}")
         facts.steps_done.add(record.step)
 
@@ -230,13 +215,24 @@ class Check(logs.Watching, databases.Watching):
             came = without or self.lost if record.data is None else record.data["true"]
             self.insist(came, "only the event that is meant is taken", f"{gid} {record}")
 
+    def _of_a_lock(self, facts: Facts, record: AnyRecord, gid: str) -> None:
+        facts.closed = facts.closed or isinstance(record, Closed)
+        if self._holders is None:
+            return
+        if isinstance(record, Closed):
+            self._holders = {lock: who for lock, who in self._holders.items() if who != gid}
+        elif isinstance(record, Locked) and not record.beside:
+            holder = self._holders.setdefault(record.lock, gid)
+            said = f"{record.lock}: {holder} and {gid}"
+            self.insist(holder == gid, "a lock has one holder", said)
+
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
         self.insist(facts.decision is None, "decided once", gid)
         facts.decision = record.decision
         commit = record.decision is Decision.COMMIT
         facts.outcome = Ending.COMMITTED if commit else Ending.ABORTED
         if commit:
-            for branch in _atomic(facts).branches:
+            for branch in facts.atomic.branches:
                 self.insist(
                     self._yes_is_durable(gid, branch, facts),
                     "commit only when every yes is durable",
@@ -290,21 +286,27 @@ class Check(logs.Watching, databases.Watching):
             case Prepare():
                 facts = self.facts.get(message.gid)
                 self.insist(facts, "no command before its record", f"{message}")
-                known = facts is None or message.branch in _atomic(facts).branches
+                known = facts is None or message.branch in facts.atomic.branches
                 self.insist(known, "asked as its own definition says", f"{message}")
             case Execute() | Compensate():
                 self._asks_step(message)
             case _:
-                self.insist(
-                    holds=False, invariant="coordinators know what to say", text=f"{message}"
-                )
+                self._speaks_of_a_lock(message)
+
+    def _speaks_of_a_lock(self, message: AnyMessage) -> None:
+        known = isinstance(message, LockMessage)
+        self.insist(known, "coordinators know what to say", f"{message}")
+        if isinstance(message, LockRelease):
+            facts = self.facts.get(message.gid)
+            over = facts is None or facts.closed
+            self.insist(over, "no lock is given back before the end", f"{message}")
 
     def _asks_step(self, message: Execute | Compensate) -> None:
         facts = self.facts.get(message.gid)
         if facts is None:
             self.insist(facts, "no command before its record", f"{message}")
             return
-        step = _saga(facts).steps.get(message.step)
+        step = facts.saga.steps.get(message.step)
         self.insist(step, "asked as its own definition says", f"{message}")
         if step is None:
             return
@@ -374,7 +376,7 @@ class Check(logs.Watching, databases.Watching):
         self.trace.note(database.name, f"{row.status} {short(gid)} {branch}")
         facts, part = self.facts[gid], (gid, branch)
         if row.status == "committed":
-            alone = len(_atomic(facts).branches) == 1 and facts.decision is None
+            alone = len(facts.atomic.branches) == 1 and facts.decision is None
             self.insist(
                 alone or facts.decision is Decision.COMMIT,
                 "agreement: nothing commits unless all do",
@@ -419,7 +421,7 @@ class Check(logs.Watching, databases.Watching):
             if step.confirms == name
         )
         self.insist(not final, "what is confirmed is not cancelled", f"{effect}")
-        for above in _built_on(facts.definition, name):
+        for above in built_on(facts.definition, name):
             stands = self.happened[gid, above, False] and not self.happened[gid, above, True]
             self.insist(
                 not stands or facts.definition.steps[above].undo is None or above in facts.stuck,
@@ -446,12 +448,6 @@ class Check(logs.Watching, databases.Watching):
         return bool(self.happened[gid, name, False]) or skipped
 
 
-def wanted(definition: Saga, step: str) -> bool:
-    """Tell whether a step's condition holds; here, no condition asks anything."""
-    condition = definition.steps[step].condition
-    return condition is None or bool(condition({}))
-
-
 def _leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -467,24 +463,3 @@ def _parse(name: str) -> Part:
 def _is(database: Database, gid: str, branch: str, status: str) -> bool:
     row: Any = database.rows.get(("branch", gid, branch))
     return row is not None and row.status == status
-
-
-def _atomic(facts: Facts) -> Atomic:
-    assert isinstance(facts.definition, Atomic)
-    return facts.definition
-
-
-def _saga(facts: Facts) -> Saga:
-    assert isinstance(facts.definition, Saga)
-    return facts.definition
-
-
-def _built_on(definition: Saga, step: str) -> set[str]:
-    """Name the steps that need this one, or need one that does."""
-    above: set[str] = set()
-    todo = [step]
-    while todo:
-        new = set(definition.dependents[todo.pop()]) - above
-        above |= new
-        todo += new
-    return above

@@ -10,8 +10,9 @@ from coordinator.core.records import Outcome
 from coordinator.core.transition import Status
 from coordinator.engine import Engine
 from sagas.model import Atomic, Saga
-from tests.simulation.check import Check, Facts, wanted
+from tests.simulation.check import Check
 from tests.simulation.database import Effect
+from tests.simulation.facts import Facts, wanted
 from tests.simulation.log import SimLog
 from tests.simulation.programme import Starting
 
@@ -25,6 +26,7 @@ def is_over(check: Check, log: SimLog, starts: Iterable[Starting]) -> bool:
         all((start.definition, start.key) in begun for start in starts)
         and not any(row.active or row.status is Status.OPEN for row in log.rows.values())
         and not any(database.prepared for database in check.databases.values())
+        and not _claimed(log)
     )
 
 
@@ -38,7 +40,21 @@ def what_is_open(check: Check, log: SimLog, starts: Iterable[Starting]) -> str:
         if row.active or row.status is Status.OPEN
     ]
     prepared = sorted(name for d in check.databases.values() for name in d.prepared)
-    return f"never begun {missing}, open {active}, prepared {prepared}"
+    said = f"never begun {missing}, open {active}, prepared {prepared}"
+    return f"{said}, locks with what is over {_claimed(log)}"
+
+
+def _claimed(log: SimLog) -> list[str]:
+    """Name the locks that what has ended still has. What is parked keeps its own.
+
+    An old message may let it stand in a queue: that is found when it has its turn.
+    """
+    rows = log.rows
+    return [
+        lock
+        for gid, lock in log.holders
+        if gid not in rows or rows[gid].status is not Status.PARKED
+    ]
 
 
 def memory(check: Check, log: SimLog, engine: Engine) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from coordinator.core.events import Letter
+from coordinator.core.lock import Claim
 from coordinator.core.records import Decided, Decision, Entry
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import (
@@ -45,6 +46,7 @@ _KEPT: Final = (
     "_purged_us",
     "_waiting",
     "_letters",
+    "_claims",
     "_facts",
 )
 GIVEN_UP_S = 0.4
@@ -117,6 +119,11 @@ class SimLog(MemoryLog):
     def raise_generation(self) -> None:
         """Let later transactions have other names."""
         self._facts = self._facts._replace(generation=self._facts.generation + 1)
+
+    @property
+    def holders(self) -> Sequence[tuple[str, str]]:
+        """Who has which lock."""
+        return [(gid, lock) for (lock, gid), (_, one) in self._claims.items() if one.held_us]
 
     @property
     def positions(self) -> Mapping[int, Position]:
@@ -217,6 +224,12 @@ class LogClient(DecisionLog):
 
     async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.waking(shards, until_us, limit))
+
+    async def claims(self, shards: Collection[int]) -> Sequence[tuple[int, str, Claim]]:
+        return await self._ask(lambda: self._server.claims(shards))
+
+    async def unended(self, gids: Collection[str]) -> frozenset[str]:
+        return await self._ask(lambda: self._server.unended(gids))
 
     async def records(self, gids: Collection[str]) -> Sequence[Entry]:
         return await self._ask(lambda: self._server.records(gids))

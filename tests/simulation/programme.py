@@ -15,10 +15,12 @@ from sagas.model import (
     AnyDefinition,
     Atomic,
     Branch,
+    Busy,
     Call,
     EvaluationFailed,
     Expression,
     Gate,
+    Lock,
     OnDeadline,
     OnRefused,
     OnTimeout,
@@ -40,6 +42,8 @@ NEWS: Final = "news"
 """The topic on which sagas wait."""
 STARTS_WITHIN_S: Final = (3.0, 3.0, 0.05)
 """One after the other, or all at once."""
+LOCKED: Final = 0.5
+THINGS: Final = ("x", "y")
 NO_START: Final = Start(topic=None, when=None, key=None)
 
 Mood = list[str]
@@ -166,7 +170,15 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
         on_deadline=OnDeadline.PARK if chance.random() < 0.1 else OnDeadline.COMPENSATE,
         steps=made,
         dependents=dependents,
+        lock=_lock(chance) if chance.random() < LOCKED else None,
     )
+
+
+def _lock(chance: random.Random) -> Lock:
+    """Make up a lock on one or two of few things, so that sagas meet there."""
+    names = chance.sample(THINGS, chance.choice((1, 1, 2)))
+    busy = chance.choice((Busy.WAIT, Busy.WAIT, Busy.REJECT, Busy.ALLOW))
+    return Lock(key=lambda _scope: names, busy=busy)
 
 
 def _step(

@@ -16,6 +16,8 @@ from audit import facts as known
 from coordinator.core import machine
 from coordinator.core.records import Begun
 from coordinator.definitions import Definitions
+from coordinator.log.store import Batch
+from recovery.locks import cleared
 from recovery.page import Page
 from recovery.starts import Asked, Naming, Said, sent
 from tests.simulation.faults import Fault
@@ -101,7 +103,10 @@ class Restoring:
         every = [r for (topic, _), log in logs.items() if _commands(topic) for r in log]
         said = Said(self._told(), sent(every))
         page = Page(sorted({*server.rows, *asked}), self._facts(facts), asked, said)
-        await server.persist(page.batch({p.shard: p for p in moved}))
+        here = {p.shard: p for p in moved}
+        old = cleared(await server.claims(here), here)
+        await server.persist(Batch(moved, [], [], [], claims=old))
+        await server.persist(page.batch(here, world.shards))
         server.raise_generation()
         world.check.generation = facts.generation + 1
         await server.leave("recovery")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from coordinator.core import machine, saga, saga_table, two_phase, two_phase_table
+from coordinator.core import lock, machine, saga, saga_table, two_phase, two_phase_table
 from coordinator.core.events import Kind
 from coordinator.core.records import (
     AnyRecord,
@@ -17,6 +17,8 @@ from coordinator.core.records import (
     Decision,
     Ended,
     Hazard,
+    Locked,
+    Locking,
     Ordered,
     Outcome,
     Parked,
@@ -231,12 +233,12 @@ def test_a_fact_of_the_other_machine_is_refused() -> None:
 
 def test_every_kind_has_a_column_somewhere() -> None:
     """An event that no table knows would be lost without a reason."""
-    assert {*two_phase_table.KINDS, *saga_table.KINDS} == set(Kind)
+    assert {*two_phase_table.KINDS, *saga_table.KINDS, *lock.KINDS} == set(Kind)
 
 
 def test_every_row_gives_its_reason() -> None:
     """An operator reads it in the log of what was dropped."""
-    for rules in (two_phase_table.RULES, saga_table.RULES):
+    for rules in (two_phase_table.RULES, saga_table.RULES, lock.RULES):
         assert all(rule.reason for rule in rules.values())
 
 
@@ -284,6 +286,8 @@ RECORDS: list[AnyRecord] = [
     Parked(reason="r", outcome=Outcome.HEURISTIC_MIXED),
     Ordered(id="o", action=Action.SKIP, actor="ann", reason="r", step="a", refused="no"),
     Closed(outcome=Outcome.COMPENSATED, output=1, reason="r"),
+    Locking(locks=("x", "y")),
+    Locked(lock="x", beside="somebody"),
     Ended(),
 ]
 

@@ -27,7 +27,7 @@ def page(said: Said) -> Page:
 @pytest.mark.parametrize("sent", [Sent.ANYTHING, Sent.ANYTHING | Sent.UNDO])
 def test_what_was_sent_has_begun_under_the_name_by_which_it_was_sent(sent: Sent) -> None:
     """Nobody has done it yet, but whoever does will mark it by that name."""
-    batch = page(Said({}, {GID: sent})).batch({})
+    batch = page(Said({}, {GID: sent})).batch({}, 1)
 
     assert [(row.gid, row.key) for row in batch.begun] == [(GID, "k-1")]
     records = [entry.record for _, entry in batch.entries]
@@ -46,4 +46,4 @@ def test_what_left_no_trace_has_not_begun() -> None:
     """Its start is read again, and gets a name then."""
     found = page(Said({}, {}))
     assert found.rebuilt == []
-    assert found.batch({}).begun == []
+    assert found.batch({}, 1).begun == []

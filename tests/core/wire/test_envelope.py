@@ -73,6 +73,7 @@ _BY_FIELD: dict[str, st.SearchStrategy[Any]] = {
         ),
         st.integers(0, 10_000),
     ),
+    "waits": st.booleans(),
     "vote": st.sampled_from(Vote),
     "end": st.sampled_from(End),
     "action": st.sampled_from(Action),
