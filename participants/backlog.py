@@ -5,6 +5,11 @@ and its slot until it is told how to end, and others wait for these. For the
 same reason no more are held than a limit well below the server's slots, and
 some lanes are kept for decisions: a prepare may wait for a lock that only a
 decision can release.
+
+Slots are shared with others, and may be too few all the same. A prepare that
+got none keeps its place here: if it were sent away, a younger one would take
+the next slot, and each participant would hold branches whose other halves wait
+for a slot elsewhere, until all of them time out.
 """
 
 from __future__ import annotations
@@ -34,6 +39,8 @@ class Job:
     generation: int | None = None
     prepares: bool = False
     """Whether it runs on a lane for prepares."""
+    without_slot: int = 0
+    """How often it was ready, and there was no slot for it."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -52,6 +59,7 @@ class Backlog:
         self._free = lanes
         self._prepare_lanes = max(1, lanes - KEPT_FOR_DECISIONS)
         self._held_limit, self._waiting_limit = held_limit, waiting_limit
+        self._fit = held_limit
         self._jobs: dict[tuple[str, str, str], Job] = {}
         self._urgent: deque[Job] = deque()
         self._prepares: list[tuple[str, int, Job]] = []
@@ -76,12 +84,17 @@ class Backlog:
         if urgent:
             self._urgent.append(job)
         else:
-            # The oldest transaction first, here as in every other database:
-            # the fewer they are that take their locks in another order, the
-            # fewer wait for each other in a circle.
-            age = job.message.gid.rpartition(".")[2]
-            heapq.heappush(self._prepares, (age, next(self._arrivals), job))
+            self._line_up(job)
         return job
+
+    def _line_up(self, job: Job) -> None:
+        """Queue a prepare: the oldest transaction first, here as in every other database.
+
+        The fewer they are that take their locks in another order, the fewer
+        wait for each other in a circle.
+        """
+        age = job.message.gid.rpartition(".")[2]
+        heapq.heappush(self._prepares, (age, next(self._arrivals), job))
 
     def take(self, held: int) -> Job | None:
         """Return what is to be done next, if there is a lane for it.
@@ -93,7 +106,7 @@ class Backlog:
         if self._urgent:
             self._free -= 1
             return self._urgent.popleft()
-        room = self._held_limit - held - self._preparing
+        room = self._fit - held - self._preparing
         if self._prepares and room > 0 and self._preparing < self._prepare_lanes:
             self._free -= 1
             self._preparing += 1
@@ -107,6 +120,27 @@ class Backlog:
         self._free += 1
         self._preparing -= job.prepares
         self._jobs.pop(job.key, None)
+
+    def put_back(self, job: Job, held: int) -> None:
+        """Let a prepare wait that got no slot, and learn how many of them fit.
+
+        ``held`` is how many branches are prepared by now.
+        """
+        self._free += 1
+        self._preparing -= 1
+        job.prepares = False
+        job.without_slot += 1
+        self._fit = min(self._fit, held + self._preparing)
+        self._line_up(job)
+
+    def widen(self) -> None:
+        """Allow one more to be held: others may have given slots back meanwhile."""
+        self._fit = min(self._fit + 1, self._held_limit)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether fewer fit than might be held."""
+        return self._fit < self._held_limit
 
     @property
     def unfinished(self) -> int:

@@ -84,6 +84,10 @@ _WENT_ON: Final = Report(
 SLOTS: Final = "SELECT current_setting('max_prepared_transactions')::int"
 
 
+class NoSlot(Exception):
+    """The server has no slot left for a prepared transaction. Nothing was done."""
+
+
 class InDoubt(NamedTuple):
     """A prepared transaction in this database, by its name, whoever's it is."""
 
@@ -111,6 +115,7 @@ class Branches:
 
         Raises:
             DatabaseAway: it was lost; ask again, and it will be found out.
+            NoSlot: it can be asked again once another branch has ended.
 
         """
         one_phase = Asked.PREPARE_ALONE if alone else Asked.PREPARE
@@ -336,7 +341,9 @@ def _why_not(error: asyncpg.PostgresError) -> Report:
         raise error
     if state == _DUPLICATE_OBJECT:
         return _STALE
-    if state in _NO_SLOT or is_busy(error):
+    if state in _NO_SLOT:
+        raise NoSlot(describe(error))
+    if is_busy(error):
         return Report(Came.BUSY, reason=describe(error))
     # A deferred constraint, or something that cannot be prepared at all.
     return Report(Came.FAILED, reason=describe(error))

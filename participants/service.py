@@ -24,7 +24,7 @@ from participants.branch import Answer, Asked
 from participants.calls import Call
 from participants.connections import Connections, DatabaseAway
 from participants.heart import Load
-from participants.postgres import Branches
+from participants.postgres import Branches, NoSlot
 from participants.watermark import Place
 from wire import failpoints
 from wire.messages import (
@@ -52,6 +52,12 @@ CROWD: Final = 4 * BATCH_LIMIT
 
 PREPARES_WAITING: Final = 512
 """Prepares that wait for a lane or a slot, before more are told to come later."""
+
+SLOT_SECONDS: Final = 0.05
+"""How long a prepare waits for a slot before it tries again, unless one is given back here."""
+
+SLOT_TRIES: Final = 40
+"""How often it finds none, before its coordinator is told."""
 
 AWAY_FIRST_SECONDS: Final = 0.1
 AWAY_MOST_SECONDS: Final = 5.0
@@ -106,6 +112,7 @@ class Service:
         )
         self._steps: deque[tuple[Execute | Compensate, Source]] = deque()
         self._stepping = False
+        self._widening = False
         self._closing = False
         self._crowded = False
 
@@ -247,9 +254,24 @@ class Service:
     # ── branches ─────────────────────────────────────────────────────────────
 
     async def _do_branch(self, job: Job) -> None:
-        await self._answer_branch(job)
-        self._backlog.done(job)
+        try:
+            await self._answer_branch(job)
+        except NoSlot:
+            self._backlog.put_back(job, len(self.branches.held))
+            if not self._widening:
+                self._widening = True
+                self._spawn(self._widen())
+        else:
+            self._backlog.done(job)
         self.pump()
+
+    async def _widen(self) -> None:
+        """Try one more after the other, until as many fit as should."""
+        while self._backlog.narrow and not self._closing:
+            await asyncio.sleep(SLOT_SECONDS)
+            self._backlog.widen()
+            self.pump()
+        self._widening = False
 
     async def _answer_branch(self, job: Job) -> None:
         strikes = 0
@@ -258,6 +280,11 @@ class Service:
                 answer = await self._ask_database(job)
             except DatabaseAway as away:
                 strikes += await self._was_there(away)
+            except NoSlot as scarce:
+                if job.without_slot < SLOT_TRIES:
+                    raise
+                self._tell_branch(job, Answer(Vote.BUSY, reason=str(scarce)))
+                return
             except Exception:  # a bug, ours or a handler's: this branch must not stop the others
                 logger.exception("branch_failed", gid=job.message.gid, branch=job.message.branch)
                 strikes = STRIKES

@@ -12,6 +12,7 @@ BARRIER: Final = "participants/barrier.py"
 POSTGRES: Final = "participants/postgres.py"
 WATERMARK: Final = "participants/watermark.py"
 GENERATIONS: Final = "participants/generations.py"
+BACKLOG: Final = "participants/backlog.py"
 
 PARTICIPANTS: Final = (
     # ── branches ─────────────────────────────────────────────────────────────
@@ -151,6 +152,21 @@ PARTICIPANTS: Final = (
         "    await ledger.write()\n",
         "",
         "the mark and the effect part: a refusal is remembered as done",
+    ),
+    # ── the backlog ──────────────────────────────────────────────────────────
+    Mutant(
+        "forgets that slots come back",
+        BACKLOG,
+        "        self._fit = min(self._fit + 1, self._held_limit)\n",
+        "        return\n",
+        "one moment without slots, and no branch is ever prepared here again",
+    ),
+    Mutant(
+        "keeps the lane of a prepare that got no slot",
+        BACKLOG,
+        "        self._free += 1\n        self._preparing -= 1\n        job.prepares = False\n",
+        "        job.prepares = False\n",
+        "after a few of them decisions find no lane either",
     ),
     # ── the session ──────────────────────────────────────────────────────────
     Mutant(

@@ -402,6 +402,9 @@ class SimConnection:
             if name in database.prepared:
                 database.let_go(transaction)
                 raise asyncpg.DuplicateObjectError("the identifier is already in use")
+            if self._faults.strikes(Fault.SLOTS_TAKEN, database.name):
+                database.let_go(transaction)
+                raise asyncpg.OutOfMemoryError("maximum number of prepared transactions reached")
             transaction.prepared_at = self._loop.time()
             database.prepared[name] = transaction
             database.watching.prepared(database, name)

@@ -47,6 +47,7 @@ class Fault(StrEnum):
     DATABASE_CRASHED = "participant's database crashed"
     DATABASE_SLOW = "statement slow"
     DATABASE_UNACKNOWLEDGED = "statement executed, and connection lost"
+    SLOTS_TAKEN = "no slot for a prepared transaction"
     HANDLER_SLOW = "handler slower than its deadline"
     START_REPEATED = "start repeated"
     START_CHANGED = "start repeated with another input"
@@ -88,6 +89,7 @@ RATES: Final = {
     Fault.VERSION_PUBLISHED: 0.1,
     Fault.MESSAGE_UNREADABLE: 0.05,
     Fault.LOG_RESTORED: 0.3,
+    Fault.SLOTS_TAKEN: 0.3,
 }
 """How often each strikes where it is on: a time it could, or a tick of the nemesis."""
 

@@ -116,3 +116,31 @@ def test_the_oldest_transaction_is_served_first_and_equals_in_order_of_arrival()
         Job(Prepare(gid=gid, branch="b", command="c", data=None)) for gid in ("x.7", "y.7", "a.7")
     ]
     assert taken(filled(*twins)) == ["Prepare x.7", "Prepare y.7", "Prepare a.7"]
+
+
+def test_what_got_no_slot_keeps_its_place_and_no_more_are_tried_than_fit() -> None:
+    backlog = filled(*map(prepare, range(4)))
+    first = backlog.take(held=0)
+    assert first is not None
+    backlog.put_back(first, held=2)
+
+    assert backlog.narrow
+    assert taken(backlog, held=2) == []
+    assert taken(backlog, held=1) == ["Prepare g0"]
+    backlog.widen()
+    assert taken(backlog, held=1) == ["Prepare g1"]
+
+
+def test_in_the_end_as_many_fit_as_before() -> None:
+    backlog = filled(prepare(1))
+    job = backlog.take(held=0)
+    assert job is not None
+    backlog.put_back(job, held=0)
+    assert taken(backlog) == []
+    for _ in range(10):
+        backlog.widen()
+
+    assert not backlog.narrow
+    for number in range(2, 9):
+        backlog.add(prepare(number), held=False)
+    assert len(taken(backlog)) == 4

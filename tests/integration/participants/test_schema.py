@@ -11,13 +11,9 @@ import pytest
 
 from compose.local.postgres import LocalPostgres
 from participants import Call, Participant
-from participants.branch import Asked
 from participants.connections import Connection, Connections
-from participants.postgres import Branches
 from participants.schema import is_present, migrate
 from participants.worker import Bound, NotReady
-from tests.integration.participants.conftest import new_gid
-from wire.messages import Vote
 
 SETUP = "CREATE TABLE IF NOT EXISTS item (name text PRIMARY KEY)"
 
@@ -51,35 +47,6 @@ async def test_many_processes_may_migrate_at_once(postgres: Any) -> None:
 
 async def write(db: Connection, call: Call) -> None:
     await db.execute("INSERT INTO item VALUES ($1)", call.gid)
-
-
-async def test_with_all_slots_taken_a_branch_is_busy(tight: LocalPostgres) -> None:
-    """Nothing is lost: it gets a slot once another has been decided."""
-    tight.create_database("slots")
-    connections = Connections(tight.dsn("slots"), name="test", limit=2)
-    async with connections.one() as connection:
-        await migrate(connection, SETUP)
-    branches = Branches(connections)
-    first, second, third = (new_gid() for _ in range(3))
-
-    async def ask(gid: str) -> Vote:
-        answer = await branches.prepare(
-            Call(gid, "b", "write", None), write, alone=False, late=False
-        )
-        assert answer is not None
-        assert isinstance(answer.answer, Vote)
-        return answer.answer
-
-    assert [await ask(gid) for gid in (first, second, third)] == [
-        Vote.COMMIT,
-        Vote.COMMIT,
-        Vote.BUSY,
-    ]
-    await branches.settle(first, "b", Asked.COMMIT)
-    assert await ask(third) is Vote.COMMIT
-    for gid in (second, third):
-        await branches.settle(gid, "b", Asked.ROLLBACK)
-    await connections.close()
 
 
 async def test_a_participant_holds_less_than_the_server_s_slots(tight: LocalPostgres) -> None:
