@@ -25,7 +25,7 @@ import structlog
 
 from participants import telemetry
 from participants.barrier import Item, Performed
-from participants.calls import Busy, Call, Failed, Outcome, ReadOnly, Verdict
+from participants.calls import Call, Failed, Locked, Outcome, ReadOnly, Verdict
 from participants.connections import (
     Connection,
     DatabaseAway,
@@ -54,10 +54,6 @@ _READ_ONLY_SERVER: Final = "25006"
 class _Step:
     handler: Handler
     bulk: bool
-
-
-class _Locked(Busy):
-    """Somebody else holds what the handler needs, or won a race for it."""
 
 
 class Participant:
@@ -152,7 +148,7 @@ class Participant:
         holds there: no database can see such a circle, and only a no breaks it.
         """
         outcome = await self._call(connection, self.branches.get(call.command), call, "branch")
-        return Failed(f"locked: {outcome.reason}") if isinstance(outcome, _Locked) else outcome
+        return Failed(f"locked: {outcome.reason}") if isinstance(outcome, Locked) else outcome
 
     async def _call(
         self, connection: Connection, handler: Handler | None, call: Call, kind: str
@@ -188,7 +184,7 @@ class Participant:
         if lost or sqlstate(error) == _READ_ONLY_SERVER:
             raise DatabaseAway(f"{self.name}: {describe(error)}") from error
         if isinstance(error, asyncpg.PostgresError) and is_busy(error):
-            return _Locked(describe(error))
+            return Locked(describe(error))
         if isinstance(error, TimeoutError) and not str(error):
             return Failed(f"it took longer than {self.handler_seconds:g} s")
         logger.error(

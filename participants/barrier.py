@@ -7,6 +7,8 @@ first has done. There is no row that is looked for, found missing, and locked.
 A handler that says no spoils the effects of its whole transaction. So a batch
 is tried three ways, each slower and more patient than the one before: plainly;
 with a savepoint before each call; and each command in a transaction of its own.
+The last is also how a command gets that found a row locked: a batch does not
+wait for it, since it holds the rows of all the others.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from participants.calls import Call, Failed, Outcome, ReadOnly, Verdict
+from participants.calls import Call, Failed, Locked, Outcome, ReadOnly, Verdict
 from participants.connections import Connection, Connections, describe, is_away, is_busy
 from participants.step import Asked, Entry, Reply, Status, absorb, settle
 from wire import failpoints
@@ -102,6 +104,11 @@ class Handlers(Protocol):
         ...
 
 
+TOGETHER_MS: Final = 50
+"""How long a batch waits for a lock. It holds the rows of all its steps meanwhile, and who has
+the lock may be a branch that waits, prepared, for another one that wants one of these rows: a
+circle over several databases, which none of them can see."""
+
 _IGNORED: Final = Failed("a statement of the handler failed, and it went on regardless")
 
 
@@ -124,7 +131,8 @@ async def run_batch(
         admits = connections.generations.admits
         admitted = [await admits(connection, i.call.gid, i.generation) for i in items]
         obeyed = [item for item, is_so in zip(items, admitted, strict=True) if is_so]
-        replies = await _obey(connection, obeyed, handlers) if obeyed else []
+        lock_ms = connections.limits.lock_ms
+        replies = await _obey(connection, obeyed, handlers, lock_ms) if obeyed else []
     for item, reply in zip(obeyed, replies, strict=True):
         if reply.result is Result.DONE:
             connections.witness.saw_step(*item.key)
@@ -132,22 +140,41 @@ async def run_batch(
     return [next(rest) if is_so else None for is_so in admitted]
 
 
-async def _obey(connection: Connection, items: Sequence[Item], handlers: Handlers) -> list[Reply]:
+async def _obey(
+    connection: Connection, items: Sequence[Item], handlers: Handlers, lock_ms: int
+) -> list[Reply]:
+    """Do all at once. What is locked is done afterwards, alone: it holds nothing as it waits."""
+    begin = _begin(min(lock_ms, TOGETHER_MS))
+    done: dict[int, Reply] = {}
+    locked: Sequence[int] = range(len(items))
     for guarded in (False, True) if len(items) > 1 else (False,):
         try:
-            return await _transact(connection, items, handlers, guarded=guarded)
+            replies, locked = await _transact(
+                connection, items, handlers, begin=begin, guarded=guarded
+            )
         except (_Spoiled, asyncpg.PostgresError) as error:
             await _roll_back(connection, error)
-    return [await _alone(connection, item, handlers) for item in items]
+        else:
+            done = dict(enumerate(replies))
+            break
+    for index in locked:  # others wait behind these, so they share the time
+        begin = _begin(lock_ms // len(locked))
+        done[index] = await _alone(connection, items[index], handlers, begin)
+    return [done[index] for index in range(len(items))]
 
 
-async def _alone(connection: Connection, item: Item, handlers: Handlers) -> Reply:
+def _begin(lock_ms: int) -> str:
+    return f"BEGIN; SET LOCAL lock_timeout = {lock_ms}"
+
+
+async def _alone(connection: Connection, item: Item, handlers: Handlers, begin: str) -> Reply:
     try:
-        return (await _transact(connection, [item], handlers, guarded=True))[0]
+        [reply], _ = await _transact(connection, [item], handlers, begin=begin, guarded=True)
     except asyncpg.PostgresError as error:
         await _roll_back(connection, error)
         # Its row was locked for long, or a deferred constraint failed: not done.
         return Reply(Result.BUSY if is_busy(error) else Result.FAILED, reason=describe(error))
+    return reply
 
 
 async def _roll_back(connection: Connection, error: Exception) -> None:
@@ -158,17 +185,24 @@ async def _roll_back(connection: Connection, error: Exception) -> None:
 
 
 async def _transact(
-    connection: Connection, items: Sequence[Item], handlers: Handlers, *, guarded: bool
-) -> list[Reply]:
-    await connection.execute("BEGIN")
+    connection: Connection,
+    items: Sequence[Item],
+    handlers: Handlers,
+    *,
+    begin: str,
+    guarded: bool,
+) -> tuple[Sequence[Reply], Sequence[int]]:
+    """Do these in one transaction; tell as well which of them could not get a lock."""
+    await connection.execute(begin)
     ledger = _Ledger(connection)
     await ledger.open(items)
-    replies = await _Walk(connection, ledger, handlers, guarded=guarded).run(items)
+    walk = _Walk(connection, ledger, handlers, guarded=guarded)
+    replies = await walk.run(items)
     await ledger.write()
     if await connection.execute("COMMIT") != "COMMIT":
         raise _Spoiled  # a handler hid the failure of a statement: nothing of this is so
     failpoints.hit("P12")
-    return replies
+    return replies, walk.locked
 
 
 class _Ledger:
@@ -227,6 +261,7 @@ class _Walk:
     ) -> None:
         self._connection, self._ledger, self._handlers = connection, ledger, handlers
         self._guarded = guarded
+        self.locked: list[int] = []
         self._replies: dict[int, Reply] = {}
         self._put_off: dict[str, list[tuple[int, Item]]] = {}
         self._waiting: set[str] = set()
@@ -261,6 +296,8 @@ class _Walk:
                 await self._call([one])
             return
         for (index, item), outcome in zip(group, performed.outcomes, strict=True):
+            if isinstance(outcome, Locked):
+                self.locked.append(index)
             reply = _reply(item.asked, outcome)
             self._replies[index] = reply
             before = self._ledger.entries[item.key]

@@ -61,6 +61,10 @@ class Busy(Verdict):
     verdict = "busy"
 
 
+class Locked(Busy):
+    """Somebody else holds what the handler needs, or won a race for it."""
+
+
 class Failed(Verdict):
     """A technical fault: it was not done; a retry may help. Aborts a branch."""
 

@@ -23,12 +23,12 @@ from tests.simulation.process import Process
 
 EFFECT: Final = "INSERT INTO ledger (gid, name, undo, amount) VALUES ($1, $2, $3, $4)"
 
+_BEGIN_STEPS: Final = re.compile(r"BEGIN; SET LOCAL lock_timeout = (\d+)")
 _BEGIN_BRANCH: Final = re.compile(
     r"BEGIN; SET LOCAL lock_timeout = (\d+); INSERT INTO twofold\.branch \(gid, branch, status\)"
     r" VALUES \('([^']+)', '([^']+)', 'committed'\) ON CONFLICT DO NOTHING"
 )
 _NAMED: Final = re.compile(r"(PREPARE TRANSACTION|COMMIT PREPARED|ROLLBACK PREPARED) '([^']+)'")
-_LOCK_MS: Final = 2_000
 
 Key = tuple[str, str, str]
 """A table and the key of one of its rows."""
@@ -68,6 +68,7 @@ class Transaction:
     held: set[Key] = field(default_factory=set[Key])
     saved: tuple[dict[Key, Any], list[Effect]] | None = None
     failed: bool = False
+    wait_ms: int = 0
     prepared_at: float = 0.0
 
 
@@ -161,7 +162,6 @@ class SimConnection:
         self._open = True
         self._transaction: Transaction | None = None
         self._plain: dict[str, Callable[..., str]] = {
-            "BEGIN": self._begin,
             "COMMIT": self._commit,
             "ROLLBACK": self._roll_back,
             "SAVEPOINT twofold": self._save,
@@ -198,6 +198,8 @@ class SimConnection:
             tag = self._name(named[1], named[2])
         elif (begin := _BEGIN_BRANCH.fullmatch(sql)) is not None:
             tag = await self._begin_branch(int(begin[1]), begin[2], begin[3])
+        elif (begin := _BEGIN_STEPS.fullmatch(sql)) is not None:
+            tag = self._begin(int(begin[1]))
         else:
             tag = await self._execute(sql, args)
         await self._return()
@@ -327,9 +329,9 @@ class SimConnection:
         assert sql in self._plain, sql
         return self._plain[sql](*args)
 
-    def _begin(self) -> str:
+    def _begin(self, wait_ms: int) -> str:
         assert self._transaction is None, "BEGIN inside a transaction"
-        self._transaction = Transaction()
+        self._transaction = Transaction(wait_ms=wait_ms)
         return "BEGIN"
 
     def _commit(self) -> str:
@@ -434,7 +436,7 @@ class SimConnection:
         for gid, step, status in sorted(zip(gids, steps, statuses, strict=True)):
             key = ("barrier", gid, step)
             if key not in self._database.rows:
-                await self._hold(key, transaction, _LOCK_MS)
+                await self._hold(key, transaction, transaction.wait_ms)
             if key not in self._database.rows:
                 transaction.rows[key] = Step(status)
                 new.append((gid, step))
@@ -444,7 +446,7 @@ class SimConnection:
         transaction, found = self._current(), list[tuple[Any, ...]]()
         for gid, step in sorted(zip(gids, steps, strict=True)):
             key = ("barrier", gid, step)
-            await self._hold(key, transaction, _LOCK_MS)
+            await self._hold(key, transaction, transaction.wait_ms)
             row: Step | None = self._database.rows.get(key)
             if row is not None:
                 found.append((gid, step, *row))

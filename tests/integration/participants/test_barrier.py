@@ -444,6 +444,30 @@ async def test_a_row_that_somebody_else_keeps_is_busy_and_others_go_on(
     assert [reply.result for reply in replies] == [Result.BUSY, DONE]
 
 
+async def test_who_waits_for_a_lock_holds_nothing_that_others_did(
+    make_database: MakeDatabase, shop: Shop
+) -> None:
+    """Its lock may be held by a branch that waits, elsewhere, for a row of theirs."""
+    database = await make_database(lock_ms=20_000)
+    run = Runner(shop, database.connections)
+    locked, free = new_gid(), new_gid()
+    other = database.another()
+    async with other.one() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("INSERT INTO item VALUES ($1, 1)", f"{locked}/s")
+        running = asyncio.ensure_future(
+            run(execute(locked, kept(locked)), execute(free, kept(free)))
+        )
+        while f"{free}/s" not in await database.items():
+            assert not running.done()
+            await asyncio.sleep(0.02)
+        assert not running.done()
+        await connection.execute("ROLLBACK")
+    await other.close()
+
+    assert [reply.result for reply in await running] == [DONE, DONE]
+
+
 async def test_a_lost_connection_is_no_answer(shop: Shop, database: Database) -> None:
     """Nobody is told anything, and the next attempt finds out."""
     gid = new_gid()
