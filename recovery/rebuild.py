@@ -183,6 +183,8 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
             continue
         if isinstance(move.state.definition.steps[name].work, Gate):
             move = _past_gate(move, name, traces, now_us)
+        elif move.state.definition.steps[name].each is not None:
+            return _spread(move, name, traces, now_us)
         elif did is None:
             move = _past_silent(move, name, traces, now_us)
         elif did.status in ("done", "undone"):
@@ -192,6 +194,20 @@ def _forward(move: Move, traces: Traces, now_us: int) -> Move:
             move = _refused(move, name, did.reason, now_us)
             move = move.remember(StepSkipped(step=name, refused=True), now_us)
     return move
+
+
+def _spread(move: Move, name: str, traces: Traces, now_us: int) -> Move:
+    """Know for how many elements a step was to be done, and then what was done for each."""
+    step, values = move.state.definition.steps[name], saga.scope(move.state)
+    assert step.each is not None, f"{name} is one step"
+    try:
+        if not saga.wanted(move.state, step, values):
+            move = move.remember(StepSkipped(step=name), now_us)
+        else:
+            move = saga.spread_out(move, name, step.each.elements(values), now_us)
+    except EvaluationFailed:
+        return move
+    return _forward(move, traces, now_us)
 
 
 def _goes_without(state: SagaState, name: str) -> bool:

@@ -269,6 +269,12 @@ class StepPart(Part):
         Literal["retry", "compensate", "park"],
         Field(description="when an answer does not come in time; default: retry"),
     ] = "retry"
+    each: Annotated[
+        Text | None, Field(description="CEL, a list: the step is done for each element, `each`")
+    ] = None
+    at_most: Annotated[
+        int, Field(ge=1, le=1000, description="so many elements at once; default: 10")
+    ] = 10
     on_refused: Annotated[
         Literal["compensate", "continue"],
         Field(description="go back, or go on without it, as if it were skipped"),
@@ -367,9 +373,7 @@ DOCUMENTS: Final[dict[str, type[SagaDocument | AtomicDocument]]] = {
 }
 LATER: Final = frozenset(
     {
-        "at_most",
         "atomic",
-        "each",
         "migrate_from",
         "saga",
     }

@@ -43,6 +43,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_deadline(source, document, needs),
         *_budgets(source, document),
         *_undo_failures(source, document),
+        *_each(source, document),
     ]
 
 
@@ -285,6 +286,25 @@ def _undo_failures(source: Source, document: SagaDocument) -> Iterator[Problem]:
                 path=("steps", name, "on_undo_failure"),
                 key=True,
             )
+
+
+def _each(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    """Refuse many where there can be one only, and a limit to what is one."""
+    for name, step in document.steps.items():
+        why = ""
+        if step.each is None:
+            why = "is one step: there is nothing to limit" * ("at_most" in step.model_fields_set)
+        elif step.pivot:
+            why = "is the pivot, and one of many could be refused when others are done"
+        elif step.tcc is not None:
+            why = "is tried and confirmed, which only one can be"
+        elif step.call is None:
+            why = "asks no participant"
+        if why:
+            word = "at_most" if step.each is None else "each"
+            path = ("steps", name, word)
+            said, hint = f"step `{name}` {why}", f"remove `{word}`"
+            yield source.problem("each-misplaced", said, hint, path=path, key=True)
 
 
 def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:

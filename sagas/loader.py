@@ -36,6 +36,7 @@ from sagas.model import (
     Atomic,
     Branch,
     Busy,
+    Each,
     Expression,
     Gate,
     InputCheck,
@@ -64,6 +65,7 @@ from sagas.templates import build, compile_text, keys_with_holes, texts
 from sagas.works import approval_of, asked, call, gate, retry_of, wait_of
 
 _ALWAYS: Final = ("input", "txn")
+_ELEMENT: Final = ("each", "each_index")
 _NO_ORDER: Final = frozenset({"cycle", "unknown-step"})
 
 __all__ = ["DefinitionInvalid", "load", "load_bytes", "load_published"]
@@ -194,7 +196,9 @@ class _Reader:
     def _step(self, name: str, parts: Mapping[str, StepPart], needs: dict[str, list[str]]) -> Step:
         part, path = parts[name], ("steps", name)
         before = _named("steps", graph.ancestors(needs, name))
+        seen = (*_ALWAYS, *before, *(_ELEMENT if part.each is not None else ()))
         said: dict[str, Any] = {"with": part.with_, "key": _hole(part.key), "if": _hole(part.if_)}
+        said["each"] = _hole(part.each)
         if isinstance(part.way_back, UndoPart):
             back = {"with": part.way_back.with_}
             said |= {"undo": back} if part.tcc is None else {"tcc": {"cancel": back}}
@@ -208,12 +212,13 @@ class _Reader:
                 compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
             ),
             work=self._work(part, path, (*_ALWAYS, *before)),
-            data=self._template(part.with_, (*path, "with"), (*_ALWAYS, *before)),
-            key=self._expression(part.key, (*path, "key"), (*_ALWAYS, *before)),
+            data=self._template(part.with_, (*path, "with"), seen),
+            key=self._expression(part.key, (*path, "key"), seen),
             timeout_us=part.timeout,
             retry=retry_of(part.retry),
             on_unknown=OnUnknown(part.on_unknown),
-            undo=self._undo(name, part, before),
+            undo=self._undo(name, part, seen),
+            each=self._each(part, (*path, "each"), before),
             pivot=part.pivot,
             on_refused=OnRefused(part.on_refused),
             on_undo_failure=OnUndoFailure(part.on_undo_failure),
@@ -233,7 +238,11 @@ class _Reader:
             self.problems.append(self._source.problem("match-key", said, hint, path=path))
         return wait or Gate()  # reported, and never used
 
-    def _undo(self, name: str, part: StepPart, before: list[str]) -> Undo | None:
+    def _each(self, part: StepPart, path: Path, before: Collection[str]) -> Each | None:
+        elements = self._guarded(compile_expression, part.each, path, (*_ALWAYS, *before))
+        return None if elements is None else Each(elements, part.at_most)
+
+    def _undo(self, name: str, part: StepPart, seen: Collection[str]) -> Undo | None:
         undo = part.way_back
         if undo is None or isinstance(undo, NoUndoPart):
             return None
@@ -242,7 +251,7 @@ class _Reader:
         word = ("undo",) if part.tcc is None else ("tcc", "cancel")
         path: Path = ("steps", name, *word, "with")
         if undo.with_ is not None:
-            names = (*_ALWAYS, *before, f"steps.{name}")
+            names = (*seen, f"steps.{name}")
             data = self._template(undo.with_, path, names)
             self._needs_fallback(name, undo.with_, path, names)
         return Undo(
@@ -305,7 +314,7 @@ class _Reader:
         A step under the same condition as the other, letter by letter, may rely on it,
         unless the other may be refused as well.
         """
-        names = (*_ALWAYS, *_named("steps", parts))
+        names = (*_ALWAYS, *_ELEMENT, *_named("steps", parts))
         for result in results:
             relied_on = parts[result.partition(".")[2]]
             condition, waits = relied_on.if_, relied_on.waits

@@ -68,6 +68,9 @@ class Call(NamedTuple):
 class Gate:
     """Nothing to do: done as soon as what the step needs is. It leaves nothing to undo."""
 
+    gathers: tuple[str, ...] | None = None
+    """The steps whose results, in this order, are its own; without them it has none."""
+
     def __str__(self) -> str:
         return "nothing"
 
@@ -114,6 +117,14 @@ class Approve:
 
 Work: TypeAlias = Call | Gate | Wait | Approve
 """What a step does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A step for each element of a list, so many at once."""
+
+    elements: Expression
+    at_most: int
 
 
 class OnUnknown(StrEnum):
@@ -246,6 +257,8 @@ class Step:
     """The step whose try it makes final. From then on that one is not undone any more."""
     on_refused: OnRefused = OnRefused.COMPENSATE
     on_undo_failure: OnUndoFailure = OnUndoFailure.PARK
+    each: Each | None = None
+    """Without a list known yet, it is asked of nobody, and nothing is to be undone."""
 
     @property
     def call(self) -> Call | None:
@@ -255,7 +268,7 @@ class Step:
     @property
     def has_effect(self) -> bool:
         """Whether it leaves something that going back must see to."""
-        return not isinstance(self.work, Gate | Wait | Approve)
+        return not isinstance(self.work, Gate | Wait | Approve) and self.each is None
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -302,6 +315,8 @@ class Saga(Definition):
     steps: Mapping[str, Step]
     dependents: Mapping[str, tuple[str, ...]]
     """For each step, those that need it."""
+    as_written: Saga | None = None
+    """What this was before its steps were many."""
 
     @property
     def kind(self) -> str:

@@ -40,6 +40,7 @@ Code: TypeAlias = Literal[
     "budget-short",
     "confirm-elsewhere",
     "deadline-short",
+    "each-misplaced",
     "no-way-back",
     "pivot-concurrent",
     "pivot-undo",

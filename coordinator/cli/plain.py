@@ -31,6 +31,7 @@ from coordinator.core.records import (
     StepDone,
     StepRefused,
     StepSkipped,
+    StepSpread,
     StepUndone,
     Unanswered,
     UndoFailed,
@@ -142,6 +143,7 @@ def _of_a_lock(record: Locking | Locked) -> str:
 def _of_a_step(
     record: StepDone
     | StepSkipped
+    | StepSpread
     | StepRefused
     | StepDeferred
     | AttemptFailed
@@ -159,6 +161,8 @@ def _of_a_step(
         case StepSkipped():
             why = "it was refused" if record.refused else "its condition is false"
             return f"{step} is skipped: {why}"
+        case StepSpread():
+            return f"{step} is to be done for each of {record.count}"
         case StepRefused():
             return f"{step} was refused{_because(record.reason)}"
         case StepDeferred():
@@ -167,10 +171,8 @@ def _of_a_step(
         case WaitBegan():
             what = f"an event on {record.topic}, {record.key}" if record.topic else "a person"
             return f"{step} waits for {what}"
-        case StepUndone(undone=True):
-            return f"{step} is undone"
         case StepUndone():
-            return f"{step} had nothing to undo"
+            return f"{step} is undone" if record.undone else f"{step} had nothing to undo"
         case AttemptFailed() | UndoFailed():
             what = f"undoing {step}" if isinstance(record, UndoFailed) else step
             failed = "" if record.why is Unanswered.SILENT else " failed"

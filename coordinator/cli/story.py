@@ -54,7 +54,8 @@ class Story:
         cls, gid: str, definition: AnyDefinition, entries: Sequence[Entry], now_us: int
     ) -> Story:
         """Replay the log."""
-        return cls(machine.recover(gid, definition, entries), definition, entries, now_us)
+        state = machine.recover(gid, definition, entries)
+        return cls(state, state.definition, entries, now_us)
 
     @property
     def trace(self) -> str | None:

@@ -138,7 +138,7 @@ def waits(state: State) -> frozenset[Look]:
 
 def _born(gid: str, definition: AnyDefinition, begun: Begun, at_us: int) -> State:
     if isinstance(definition, Saga):
-        return SagaState.born(gid, definition, begun, at_us)
+        return SagaState.born(gid, definition.as_written or definition, begun, at_us)
     return TwoPhase.born(gid, definition, begun, at_us)
 
 

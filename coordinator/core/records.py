@@ -107,6 +107,13 @@ class StepSkipped(Record, frozen=True, kw_only=True, tag="step-skipped"):
     refused: bool = False
 
 
+class StepSpread(Record, frozen=True, kw_only=True, tag="step-spread"):
+    """A step is so many, one for each element of its list: from here on each has its own name."""
+
+    step: str
+    count: int
+
+
 class StepRefused(Record, frozen=True, kw_only=True, tag="step-refused"):
     """A step was refused for a business reason: it has no effect and never will."""
 
@@ -227,6 +234,7 @@ AnyRecord: TypeAlias = (
     | Hazard
     | StepDone
     | StepSkipped
+    | StepSpread
     | StepRefused
     | StepDeferred
     | AttemptFailed

@@ -11,7 +11,7 @@ or logs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from msgspec.structs import replace
 
@@ -34,6 +34,7 @@ from coordinator.core.records import (
     StepDone,
     StepRefused,
     StepSkipped,
+    StepSpread,
     Unanswered,
 )
 from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase, StepState
@@ -45,6 +46,7 @@ from coordinator.core.transition import (
     Transition,
     fraction,
 )
+from sagas.each import MOST
 from sagas.model import (
     Approve,
     Call,
@@ -283,13 +285,18 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
             return skip(move, step.name, now_us)
         if isinstance(step.work, Wait | Approve):
             return waiting.begin(move, step, state, values, now_us)
+        if step.each is not None:
+            return spread_out(move, step.name, step.each.elements(values), now_us)
         data = step.data(values)
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
         return refuse(move, step.name, state.attempt, str(error), now_us)
     match step.work:
-        case Gate():
-            done = StepDone(step=step.name, attempt=state.attempt)
+        case Gate(gathers):
+            data = None
+            if gathers is not None:
+                data = [move.state.steps[name].data for name in gathers]
+            done = StepDone(step=step.name, attempt=state.attempt, data=data)
             return close_if_done(move.remember(done, now_us), now_us)
         case Call(participant, command):
             execute = Execute(
@@ -302,6 +309,21 @@ def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
             )
             send = Send(participant, execute, key, now_us + step.timeout_us)
             return compensation.asked(move, step, state, send, now_us)
+
+
+def spread_out(move: Move, step: str, elements: Json, now_us: int) -> Move:
+    """Let a step be many, one for each element.
+
+    Raises:
+        EvaluationFailed: these are no elements, or too many.
+
+    """
+    if not isinstance(elements, list):
+        raise EvaluationFailed("each: its value is no list")
+    count = len(cast("list[Json]", elements))
+    if count > MOST:
+        raise EvaluationFailed(f"each: the list has {count} elements, over {MOST}")
+    return move.remember(StepSpread(step=step, count=count), now_us)
 
 
 def wanted(saga: SagaState, step: Step, values: Mapping[str, Any]) -> bool:

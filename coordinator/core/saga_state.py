@@ -29,10 +29,12 @@ from coordinator.core.records import (
     StepDone,
     StepRefused,
     StepSkipped,
+    StepSpread,
     StepUndone,
     UndoFailed,
     WaitBegan,
 )
+from sagas.each import spread
 from sagas.model import OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
@@ -208,16 +210,16 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         match record:
             case StepDone() | StepSkipped():
                 return self._over_with(record, at_us)
-            case StepRefused():
-                return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
+            case StepSpread():
+                return self._spread(record, at_us)
+            case StepRefused() | StepUndone():
+                return self._without_effect(record, at_us)
             case StepDeferred() | WaitBegan():
                 return self._put_off(record, at_us)
             case AttemptFailed() | UndoFailed():
                 return self._attempt_failed(record, at_us)
             case CompensationBegan():
                 return self._turned_back(record, at_us)
-            case StepUndone():
-                return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
             case Locking() | Locked():
                 return self._locked(record, at_us)
             case Ordered():
@@ -275,6 +277,11 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 steps[name] = StepState.ready(at_us)
         return replace(self, steps=steps)
 
+    def _without_effect(self, record: StepRefused | StepUndone, at_us: int) -> SagaState:
+        if isinstance(record, StepRefused):
+            return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
+        return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
+
     def _put_off(self, record: StepDeferred | WaitBegan, at_us: int) -> SagaState:
         if isinstance(record, WaitBegan):
             return self._set(record.step, waits=record, waits_since_us=at_us)
@@ -284,6 +291,15 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             deferrals=self.steps[record.step].deferrals + 1,
             reason=record.reason,
         )
+
+    def _spread(self, record: StepSpread, at_us: int) -> SagaState:
+        definition = spread(self.definition, record.step, record.count)
+        steps = {name: self.steps.get(name, StepState()) for name in definition.steps}
+        steps[record.step] = StepState()
+        for name in definition.steps.keys() - self.steps.keys() | {record.step}:
+            if all(steps[need].phase in OVER for need in definition.steps[name].needs):
+                steps[name] = StepState.ready(at_us)
+        return replace(self, definition=definition, steps=steps)
 
     def _attempt_failed(self, record: AttemptFailed | UndoFailed, at_us: int) -> SagaState:
         if record.retry_at_us is None and isinstance(record, UndoFailed):

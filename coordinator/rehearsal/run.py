@@ -45,11 +45,11 @@ def rehearse(
 ) -> list[End]:
     """Run a definition through all its scenarios; ``data`` is what steps and branches return."""
     definition = willing(definition)
-    healthy, wanted = _rehearse(definition, HEALTHY, given, data)
-    wrong = scenarios(definition, wanted)
+    healthy, wanted, seen = _rehearse(definition, HEALTHY, given, data)
+    wrong = scenarios(seen, wanted)
     ends = [healthy, *(_rehearse(definition, one, given, data)[0] for one in wrong)]
-    if isinstance(definition, Saga):
-        ends += _alternatives(definition, HEALTHY, (wanted, wanted), given, data)
+    if isinstance(seen, Saga):
+        ends += _alternatives(seen, HEALTHY, (wanted, wanted), given, data)
     return ends
 
 
@@ -70,11 +70,12 @@ def _alternatives(
         if refused is None:
             continue
         here = refused if base is HEALTHY else both(base, refused)
-        now = _rehearse(saga, here, given, data)[1]
+        _, now, seen = _rehearse(saga, here, given, data)
+        assert isinstance(seen, Saga), "an alternative is one of a saga"
         instead = [one for one in now if one not in wanted]
-        for one in scenarios(saga, now, instead):
-            yield _rehearse(saga, both(here, one), given, data)[0]
-        yield from _alternatives(saga, here, (now, instead), given, data)
+        for one in scenarios(seen, now, instead):
+            yield _rehearse(seen, both(here, one), given, data)[0]
+        yield from _alternatives(seen, here, (now, instead), given, data)
 
 
 def _rehearse(
@@ -82,8 +83,8 @@ def _rehearse(
     scenario: Scenario,
     given: dict[str, Json],
     data: Mapping[str, Json],
-) -> tuple[End, Sequence[str]]:
-    """Return the end, and what was wanted: which steps that is, only a run can tell."""
+) -> tuple[End, Sequence[str], AnyDefinition]:
+    """Return the end, and what was wanted: which steps there are, only a run can tell."""
     actors = Actors(scenario.script, data)
     play = Play(definition, actors, scenario.crash, scenario.held)
     state = play.run(given, "rehearsal")
@@ -97,15 +98,15 @@ def _rehearse(
         scenario=scenario.name,
         verdict=Verdict.WAITS
         if goes_on
-        else judge(definition, state.outcome if over else None, wanted, actors.marks),
+        else judge(state.definition, state.outcome if over else None, wanted, actors.marks),
         outcome="goes on" if goes_on else _outcome(state, over=over),
-        stands=_marked(definition, actors.marks, STANDS),
-        undone=_marked(definition, actors.marks, UNDONE),
+        stands=_marked(state.definition, actors.marks, STANDS),
+        undone=_marked(state.definition, actors.marks, UNDONE),
         took_us=play.ended_us,
         commands=len(actors.asked),
         reason=state.reason,
     )
-    return end, wanted
+    return end, wanted, state.definition
 
 
 def _outcome(state: State, *, over: bool) -> str:

@@ -125,3 +125,52 @@ async def test_the_clock_starts_each_time_once_whoever_dies(
     keys = [datetime.fromisoformat(key) for key, _ in found]
     assert keys == [keys[0] + timedelta(seconds=n) for n in range(len(keys))]
     assert await value(company, "counter_a", "ticks") == len(keys)
+
+
+ROUNDS = """\
+saga: rounds
+version: 1
+steps:
+  card:
+    call: payments.charge
+    with: {order: rounds, customer: mallory, amount: 1}
+    undo: payments.refund
+    on_refused: continue
+    retry: {attempts: 20, first: 100ms, jitter: none, budget: 1m}
+  visit:
+    each: input.by
+    at_most: 2
+    call: counter-b.add
+    with: {name: rounds, by: "${ each }"}
+    undo: counter-b.subtract
+    on_undo_failure: continue
+  count:
+    call: counter-c.add
+    with: {name: rounds, by: "${ steps.card == null ? size(steps.visit) : 0 }"}
+    undo: counter-c.subtract
+"""
+
+
+async def test_each_element_is_done_once_by_two_owners(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is killed while they go on, a few at once."""
+    cluster, file = company.cluster, tmp_path / "rounds.yaml"
+    file.write_text(ROUNDS)
+    monkeypatch.setattr(cluster, "definitions", [*cluster.definitions, file])
+    await start_all(company)
+    given = json.dumps({"by": list(range(1, 201))})
+    said = ("--key", "rounds", "--input", given)
+    await asyncio.to_thread(cluster.run, "start", "start", "rounds", *said)
+    async with asyncio.timeout(60):
+        while not await value(company, "counter_b", "rounds"):
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(cluster.kill, "coordinator-0")
+    assert await value(company, "counter_c", "rounds") == 0
+    await asyncio.to_thread(cluster.launch_coordinator, "heir")
+
+    place = ("rounds", "rounds")
+    assert await company.client.hear([place], seconds=90) == []
+    assert company.client.outcomes[place].outcome == "COMMITTED"
+    assert await value(company, "counter_b", "rounds") == sum(range(1, 201))
+    assert await value(company, "counter_c", "rounds") == 200

@@ -89,6 +89,27 @@ CORES: Final = (
         "whoever dies in between has lost a start",
     ),
     Mutant(
+        "asks for all elements at once",
+        "sagas/each.py",
+        "if index >= each.at_most else ()",
+        "if False else ()",
+        "a participant is asked for more at once than it can bear",
+    ),
+    Mutant(
+        "gives each element the first one's input",
+        "sagas/each.py",
+        "        element = self.elements(scope)[self.index]\n",
+        "        element = self.elements(scope)[0]\n",
+        "one guest is invited by many letters, and the others by none",
+    ),
+    Mutant(
+        "undoes a step that was never many",
+        "sagas/model.py",
+        "        return not isinstance(self.work, Gate | Wait | Approve) and self.each is None\n",
+        "        return not isinstance(self.work, Gate | Wait | Approve)\n",
+        "a participant is asked to undo what nobody knows by that name",
+    ),
+    Mutant(
         "counts the time for all attempts from when it began",
         SAGA_STATE,
         "retry.allows(max(self.steps[step].first_us, self.clock_us), next_at_us)",
@@ -220,8 +241,8 @@ CORES: Final = (
     Mutant(
         "keeps the old deadline after a retry",
         SAGA_STATE,
-        "tell_at_us=0, clock_us=at_us)\n        return state.anew",
-        "tell_at_us=0)\n        return state.anew",
+        "talk=Talk(), clock_us=at_us\n        )\n        return state.anew",
+        "talk=Talk()\n        )\n        return state.anew",
         "what a person asks for again is over as soon as it begins",
     ),
     Mutant(

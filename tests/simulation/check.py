@@ -22,12 +22,14 @@ from coordinator.core.records import (
     Parked,
     StepDone,
     StepSkipped,
+    StepSpread,
     UndoFailed,
     Withdrawn,
 )
 from coordinator.core.records import Outcome as Ending
 from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
+from sagas.each import spread
 from sagas.model import AnyDefinition, Atomic, OnRefused, OnTimeout, OnUndoFailure, Saga, Step, Wait
 from tests.simulation import database as databases
 from tests.simulation import log as logs
@@ -169,10 +171,9 @@ class Check(logs.Watching, databases.Watching):
         match record:
             case Decided():
                 self._decided(gid, facts, record)
-            case Withdrawn():
-                facts.withdrawn = True
-            case CompensationBegan():
-                facts.going_back = True
+            case Withdrawn() | CompensationBegan():
+                facts.withdrawn |= isinstance(record, Withdrawn)
+                facts.going_back |= isinstance(record, CompensationBegan)
             case StepDone():
                 self.insist(
                     self.happened[gid, record.step, False] == 1
@@ -184,10 +185,10 @@ class Check(logs.Watching, databases.Watching):
                 facts.steps_done.add(record.step)
             case StepSkipped():
                 self._skipped(gid, facts, record)
+            case StepSpread():
+                facts.definition = spread(facts.saga, record.step, record.count)
             case UndoFailed(retry_at_us=None):
-                step = facts.saga.steps[record.step]
-                if step.on_undo_failure is OnUndoFailure.CONTINUE:
-                    facts.stuck.add(record.step)
+                self._stuck(facts, record.step)
             case Closed() | Parked():
                 self.insist(
                     "a bug" not in record.reason, "no transaction parked by a bug", record.reason
@@ -195,6 +196,10 @@ class Check(logs.Watching, databases.Watching):
                 facts.outcome = record.outcome
             case _:
                 pass
+
+    def _stuck(self, facts: Facts, name: str) -> None:
+        if facts.saga.steps[name].on_undo_failure is OnUndoFailure.CONTINUE:
+            facts.stuck.add(name)
 
     def _skipped(self, gid: str, facts: Facts, record: StepSkipped) -> None:
         step = facts.saga.steps[record.step]

@@ -17,6 +17,7 @@ from sagas.model import (
     Branch,
     Busy,
     Call,
+    Each,
     EvaluationFailed,
     Expression,
     Gate,
@@ -44,6 +45,7 @@ STARTS_WITHIN_S: Final = (3.0, 3.0, 0.05)
 """One after the other, or all at once."""
 LOCKED: Final = 0.5
 THINGS: Final = ("x", "y")
+MOST_ELEMENTS: Final = 3
 NO_START: Final = Start(topic=None, when=None, key=None)
 
 Mood = list[str]
@@ -210,20 +212,22 @@ def _step(
         undo=undo if can_undo and chance.random() < 0.9 else None,
         pivot=pivot,
         on_refused=OnRefused.CONTINUE if chance.random() < 0.15 else OnRefused.COMPENSATE,
+        each=_each(chance) if not pivot else None,
         on_undo_failure=(OnUndoFailure.CONTINUE if chance.random() < 0.3 else OnUndoFailure.PARK),
     )
 
 
 def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
     """Let some steps that can be undone be confirmed past the pivot, or past all else."""
-    tries = [step for step in steps.values() if step.undo is not None and chance.random() < 0.2]
+    able = [step for step in steps.values() if step.undo is not None and step.each is None]
+    tries = [step for step in able if chance.random() < 0.2]
     if not tries:
         return {}
     pivot, made = "pivot", dict[str, Step]()
     if pivot not in steps:
         pivot = PIVOT
         ends = _step(pivot, tuple(steps), 1, chance, pivot=True)
-        made[pivot] = replace(ends, work=Gate(), condition=None)
+        made[pivot] = replace(ends, work=Gate(), condition=None, each=None)
     for tried in tries:
         assert tried.call is not None, f"{tried.name} asks nobody"
         again = _step(confirm_of(tried.name), (pivot, tried.name), 1, chance)
@@ -233,6 +237,7 @@ def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Ste
             condition=tried.condition,
             confirms=tried.name,
             on_refused=OnRefused.COMPENSATE,
+            each=None,
         )
     return made
 
@@ -250,6 +255,13 @@ def _waiting(needs: tuple[str, ...], chance: random.Random) -> Step:
     )
     step = _step("w", needs, 1, chance)
     return replace(step, work=wait, condition=None, on_unknown=OnUnknown.RETRY)
+
+
+def _each(chance: random.Random) -> Each | None:
+    if chance.random() < 0.9:
+        return None
+    elements = list(range(chance.randint(0, MOST_ELEMENTS)))
+    return Each(lambda _scope: elements, at_most=chance.randint(1, 2))
 
 
 def _condition(chance: random.Random) -> Expression | None:
@@ -271,7 +283,7 @@ def _counts(step: Step) -> bool:
     """Tell whether a step is done if all goes well, and nothing else will do."""
     wanted = step.condition is None or bool(step.condition({}))
     certain = wanted and step.on_refused is OnRefused.COMPENSATE
-    return certain and step.call is not None and step.confirms is None
+    return certain and step.each is None and step.call is not None and step.confirms is None
 
 
 def _common(name: str, version: int, chance: random.Random) -> dict[str, Any]:
@@ -331,7 +343,8 @@ def _set_moods(
             moods[key, name, False] = _mood(mood, chance)
         return
     calm = chance.random() < 0.4
-    for name in definition.steps:
+    many = [f"{name}.{i}" for name in definition.steps for i in range(MOST_ELEMENTS)]
+    for name in (*definition.steps, *many):
         moods[key, name, False] = _mood("done" if calm else chance.choice(_ANSWERS), chance)
         undo = chance.choice(("busy", "failed", "slow", "refused", "broken"))
         moods[key, name, True] = _mood("done" if chance.random() < 0.9 else undo, chance)

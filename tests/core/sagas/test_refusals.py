@@ -47,7 +47,7 @@ def test_what_may_be_gone_without_is_not_relied_on() -> None:
 
 CASES = [
     ("unknown-word", "deadline:", "dedline:", 10, 1),
-    ("unknown-word", "    pivot: true", "    each: input.guests", 19, 5),
+    ("unknown-word", "    pivot: true", "    lock: input.guests", 19, 5),
     ("expression", "    pivot: true", "    pivot: true\n    if: 1 + 1", 20, 9),
     ("expression", "    pivot: true", "    pivot: true\n    if: event.size > 0", 20, 9),
     (
@@ -91,6 +91,11 @@ CASES = [
     ("tcc-past-pivot", "call: seats.greet", TCC, 21, 5),
     ("name", *in_place_of_call(TCC.replace("seats.sell", "sell")), 13, 37),
     ("undo-needs-reply", *in_place_of_call(ITS_OWN), 13, 86),
+    ("each-misplaced", "pivot: true", "pivot: true\n    each: input.guests", 20, 5),
+    ("each-misplaced", "pivot: true", "pivot: true\n    at_most: 3", 20, 5),
+    ("each-misplaced", *in_place_of_call(f"each: input.guests\n    {TCC}"), 13, 5),
+    ("unknown-step", "pivot: true", "pivot: true\n    if: steps.bok == null", 20, 9),
+    ("expression", "${ input.guest }", "${ each }", 14, 19),
     ("undo-cannot-fail", "pivot: true", "pivot: true\n    on_undo_failure: continue", 20, 5),
     ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),
     ("pivot-concurrent", "call: seats.greet", "call: seats.greet\n    needs: [book]", 20, 3),
