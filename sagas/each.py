@@ -74,6 +74,12 @@ def _name(step: str, index: int) -> str:
     return f"{step}.{index}"
 
 
+def written(name: str) -> str:
+    """Return the name that stands in the file, of a step that may be one of many."""
+    step, _, index = name.partition(".")
+    return step if index.isdecimal() else name
+
+
 def _nothing(_scope: Scope) -> Json:
     return None
 

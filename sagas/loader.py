@@ -320,7 +320,7 @@ class _Reader:
             condition, waits = relied_on.if_, relied_on.waits
             together = condition is None or (of is not None and of.strip() == condition.strip())
             why = "" if together else "its condition is false: its step is skipped then"
-            if relied_on.on_refused == OnRefused.CONTINUE:
+            if relied_on.on_refused == OnRefused.CONTINUE and relied_on.each is None:
                 why = "it is refused: its step is skipped then"
             elif waits is not None and waits.on_timeout == OnTimeout.CONTINUE:
                 why = "nothing comes in time"

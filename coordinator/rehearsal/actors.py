@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from sagas.each import written
 from wire.messages import (
     Command,
     Commit,
@@ -118,7 +119,8 @@ class Actors:
         self, participant: str, command: Command, now_us: int
     ) -> tuple[Answer, Reply | None]:
         """Do what is asked, as far as the script lets it; no reply is silence."""
-        answers = self.script.get(target(command), (DONE,))
+        name, part = target(command)
+        answers = self.script.get((name, part), self.script.get((written(name), part), (DONE,)))
         count = self._counts[target(command)] = self._counts.get(target(command), 0) + 1
         answer = answers[min(count, len(answers)) - 1]
         self.asked.append(Asked(now_us, participant, command, answer))
@@ -134,7 +136,8 @@ class Actors:
                 return answer, self._end(command, doing)
 
     def _data(self, name: str, answer: Answer) -> Json:
-        return self.data.get(name) if answer.data is None else answer.data
+        usual = self.data.get(name, self.data.get(written(name)))
+        return usual if answer.data is None else answer.data
 
     def _execute(self, command: Execute, answer: Answer) -> Executed | None:
         name, act = command.step, answer.act

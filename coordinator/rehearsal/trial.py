@@ -21,6 +21,7 @@ from coordinator.rehearsal.script import (
     answer,
     named,
 )
+from sagas.each import written
 from sagas.model import AnyDefinition, EvaluationFailed, InputRefused, Saga
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean, pointed
 from sagas.source import Path, Source
@@ -153,15 +154,22 @@ def _once(asked: list[Asked]) -> tuple[Asked, ...]:
 
 def _unknown(source: Source, script: ScenarioFile, definition: AnyDefinition) -> Iterator[Problem]:
     """Find names that the definition does not have; a reply to nobody would change nothing."""
-    known = set(definition.steps if isinstance(definition, Saga) else definition.branches)
+    parts = definition.steps if isinstance(definition, Saga) else definition.branches
+    known, many = set(parts), _many(definition)
     for said, path, key in _names(script):
         name = said.partition(" ")[2] if said.split(" ")[0] in _VERBS else said
-        if name not in known:
+        if name not in known and written(name) not in many:
             what = "step" if isinstance(definition, Saga) else "branch"
             message = f"`{definition.name}` has no {what} `{name}`"
             yield source.problem(
                 "unknown-step", message, did_you_mean(name, known), path=path, key=key
             )
+
+
+def _many(definition: AnyDefinition) -> set[str]:
+    """Name the steps of which there are as many as a list has elements."""
+    steps = definition.steps.values() if isinstance(definition, Saga) else ()
+    return {step.name for step in steps if step.each is not None}
 
 
 _VERBS: Final = frozenset({"undo", "end", "commit", "rollback"})
