@@ -87,7 +87,7 @@ class Work:
     @property
     def is_worth_a_commit(self) -> bool:
         """Whether there is more to it than what was read."""
-        return bool(self.changes or self.trails or self.outgoing or self.buried)
+        return bool(self.changes or self.trails or self.outgoing or self.buried or self.claims)
 
     def note_waits(self, live: Live, state: State | None, step: Transition[Any]) -> None:
         """Write down what is waited for from now on, and what no more; and look what has come."""

@@ -324,6 +324,23 @@ def show(
     _answer(ok=_run(transactions.show(config, what, key, output)))
 
 
+def locks(
+    lock: Annotated[str | None, typer.Argument(help="Only this one.", metavar="LOCK")] = None,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show which transaction has which lock, since when, and who waits for it, in order.
+
+    Of each lock, the first that is shown has it. What is parked keeps its locks
+    until somebody has ended it.
+
+    Example: twofold locks customer:c-17
+    """
+    from coordinator.cli import locks as looking
+
+    _run(looking.locks(config, lock=lock, output=output))
+
+
 def nodes(
     *,
     watch: Annotated[
@@ -368,6 +385,7 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     start,
     list_,
     show,
+    locks,
     nodes,
     config,
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from coordinator.log.store import ClaimChange
+from coordinator.core.lock import Claim
+from coordinator.log.ask import ask
+from coordinator.log.store import ClaimChange, storable
 
 _END: Final = "    SELECT id FROM mine\n"
 _WRITE: Final = """    , given_up AS (
@@ -57,3 +59,40 @@ def columns(claims: Sequence[ClaimChange], at: Callable[[int], datetime]) -> tup
         [claim and at(claim.asked_us) for claim in now],
         [claim and claim.held_us and at(claim.held_us) for claim in now],
     )
+
+
+_OF_LOCK: Final = """
+    SELECT lock, gid, place,
+           (extract(epoch FROM asked_at) * 1000000)::bigint,
+           (extract(epoch FROM held_at) * 1000000)::bigint
+      FROM twofold.claim WHERE $1::text IS NULL OR lock = $1 ORDER BY lock, place
+"""
+_CLAIMANTS: Final = """
+    SELECT gid, name, start_key, status FROM twofold.transaction WHERE gid = ANY($1::text[])
+"""
+
+
+class Claimant(NamedTuple):
+    """A transaction that has a lock, or waits for one."""
+
+    name: str
+    key: str
+    status: str
+
+
+async def list_claims(source: Any, lock: str | None) -> list[tuple[str, Claim]]:
+    """Return the claims on all locks of a store, or on one; each lock's holder first.
+
+    Raises:
+        LogUnavailable: the log could not be asked.
+
+    """
+    if lock is not None and not storable((lock,)):
+        return []
+    return [(name, Claim(*claim)) for name, *claim in await ask(source, _OF_LOCK, lock)]
+
+
+async def claimants(source: Any, gids: Collection[str]) -> dict[str, Claimant]:
+    """Tell of those of these transactions that the store has. Raises LogUnavailable."""
+    rows = await ask(source, _CLAIMANTS, list(gids))
+    return {gid: Claimant(name, key, status) for gid, name, key, status in rows}

@@ -19,13 +19,14 @@ from typing import Final, NamedTuple
 
 from tests.chaos.surroundings import commit, day, machine
 from tests.mutants.cores import CORES
+from tests.mutants.locks import LOCKS
 from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
 from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
 from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING)
+MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LOCKS)
 
 SEARCHED: Final = (
     "coordinator/core/",

@@ -30,7 +30,7 @@ SHELL: Final = (
     Mutant(
         "takes a decision for something that was only read",
         "coordinator/work.py",
-        "bool(self.changes or self.trails or self.outgoing or self.buried)",
+        "bool(self.changes or self.trails or self.outgoing or self.buried or self.claims)",
         "bool(self.changes or self.buried)",
         "what is neither written nor sent stays undone until a timer asks for it again",
     ),
