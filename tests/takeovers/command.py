@@ -63,7 +63,7 @@ def main() -> None:
 
 async def _run(directory: Path, only: list[str], repeats: int, dice: random.Random) -> Result:
     say(f"logs are in {directory}")
-    async with bench(directory, dice, say) as made:
+    async with bench(directory, dice, say, probing="planned" in only) as made:
         await made.calm()
         for way in UNPLANNED:
             if way.name in only:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from coordinator.triggers import seal_start
-from tests.chaos.load import Ear, Load, Start
+from tests.chaos.load import Ear, Load, Speaker, Start
 from tests.chaos.services import ACCOUNTS
 from wire.envelope import Envelope, Record
 from wire.gids import shard_of_start
@@ -24,7 +24,14 @@ from wire.topics import Topics
 
 SHARDS: Final = 8
 PER_SHARD_S: Final = 4.0
-"""Starts a second and shard: enough to see a pause of a tenth of a second on every shard."""
+"""Starts a second and shard."""
+
+PROBE_S: Final = 0.05
+"""How often each shard is asked for a start that it must refuse. That it has is written at
+once, so a shard on which nobody works is seen to stand still, and one that has little to do is
+not."""
+
+PROBE: Final = "probe-"
 
 EVENT: Final = 5
 """Every so many starts one is an event, which a trigger must read first."""
@@ -58,7 +65,9 @@ class Listener(Ear):
     def _hear(self, envelope: Envelope) -> None:
         super()._hear(envelope)
         message = envelope.message
-        if isinstance(message, Outcome) and (message.definition, message.key) in self.open:
+        if isinstance(message, Outcome) and message.key.startswith(PROBE):
+            self.outcomes.pop((message.definition, message.key), None)
+        elif isinstance(message, Outcome) and (message.definition, message.key) in self.open:
             place = (message.definition, message.key)
             self.open.remove(place)
             self.lives[place] = self.lives[place]._replace(ended=time.monotonic())
@@ -67,8 +76,9 @@ class Listener(Ear):
 class Steady(Load):
     """Asks at a steady pace, whatever comes of it."""
 
-    def __init__(self, bootstrap: str, dice: random.Random) -> None:
+    def __init__(self, bootstrap: str, dice: random.Random, *, probing: bool) -> None:
         super().__init__(bootstrap, dice)
+        self._probing = probing
         self.ear: Listener = Listener(bootstrap)
 
     @property
@@ -86,6 +96,8 @@ class Steady(Load):
         async with asyncio.TaskGroup() as group:
             for shard in range(SHARDS):
                 group.create_task(self._keep_asking(shard, tag))
+            if self._probing:
+                group.create_task(self._probe())
 
     async def _keep_asking(self, shard: int, tag: str) -> None:
         starts = _starts(shard, tag)
@@ -98,6 +110,17 @@ class Steady(Load):
                     return
                 if len(self.ear.open) < MOST_OPEN:
                     group.create_task(self._begin(start, shard, by_event=number % EVENT == 0))
+
+    async def _probe(self) -> None:
+        """Ask each shard for the same start with another input, which has no effect."""
+        speaker = Speaker(self.ear.bootstrap)
+        keys = [_probe_key(shard) for shard in range(SHARDS)]
+        await speaker.say([_start(Start(KINDS[1], key, {})) for key in keys])
+        others = [_start(Start(KINDS[1], key, {"another": True})) for key in keys]
+        while not self.stopping.is_set():
+            await speaker.say(others)
+            await asyncio.sleep(PROBE_S)
+        await speaker.close()
 
     async def _begin(self, start: Start, shard: int, *, by_event: bool) -> None:
         """Ask once: the servers are up."""
@@ -126,6 +149,11 @@ def _starts(shard: int, tag: str) -> Iterator[Start]:
             event = {"key": key, "amount": 1, "from": account, "to": account, "last": account}
             yield Start(kind, key, event)
             kind = next(kinds)
+
+
+def _probe_key(shard: int) -> str:
+    keys = (f"{PROBE}{n}" for n in itertools.count())
+    return next(key for key in keys if shard_of_start(KINDS[1], key, SHARDS) == shard)
 
 
 def _start(start: Start) -> Record:

@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.chaos.surroundings import commit, day, machine
 from tests.takeovers.gaps import quantile
-from tests.takeovers.load import PER_SHARD_S, SHARDS
+from tests.takeovers.load import PER_SHARD_S, PROBE_S, SHARDS
 from tests.takeovers.run import Result, Row
 
 INTRODUCTION: Final = """\
@@ -33,7 +33,8 @@ UNPLANNED: Final = """\
 PLANNED: Final = """\
 ## Planned: between the last write here and the first one there
 
-A shard has pauses by itself: the table of ordinary times says how long. *Longest* is the longest
+Each shard always has something to do, so that its own pauses hardly count: the table of ordinary
+times says how long they are. *Longest* is the longest
 of all transactions that were open during a handover; it may be longer than ordinary ones (p99) by
 the bound.
 """
@@ -57,7 +58,8 @@ def _page(result: Result, repeats: int, seed: int, only: str) -> Iterator[str]:
     yield f"- commit: {commit()}, {day()}"
     yield f"- machine: {machine()}; its load average was {loads[0]:.1f} to {loads[-1]:.1f},"
     yield f"  {quantile(loads, 0.5):.1f} in the middle"
-    yield f"- load: {PER_SHARD_S:g} starts a second on each of {SHARDS} shards"
+    yield f"- load: {PER_SHARD_S:g} starts a second on each of {SHARDS} shards; with planned"
+    yield f"  handovers, each is asked every {PROBE_S * 1000:g} ms for what it must refuse as well"
     yield ""
     yield from _ordinary(result)
     usual = quantile(result.usual, 0.99)

@@ -224,12 +224,14 @@ def told(row: Row) -> str:
 
 
 @asynccontextmanager
-async def bench(directory: Path, dice: random.Random, say: Say) -> AsyncGenerator[Bench]:
+async def bench(
+    directory: Path, dice: random.Random, say: Say, *, probing: bool = False
+) -> AsyncGenerator[Bench]:
     """Start everything, and the load; at the end, let it come to rest and check."""
     async with running(directory, SHAPE) as system:
         for process in [*system.coordinators, system.participants[0]]:
             await process.start()
-        load = Steady(system.kafka.bootstrap, dice)
+        load = Steady(system.kafka.bootstrap, dice, probing=probing)
         watch = Watch(system.log.dsn("twofold"))
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(load.ear.run()), group.create_task(watch.run())]
