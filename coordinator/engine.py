@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
-from msgspec.structs import asdict
 
 from coordinator.clock import Clock
 from coordinator.core.events import Looked
@@ -33,6 +32,7 @@ from coordinator.log.store import DecisionLog, Position
 from coordinator.looking_up import look_up
 from coordinator.marks import Marks
 from coordinator.recall import at_rest, awake
+from coordinator.taking import learn
 from coordinator.turn import Known, Setting, Turn
 from coordinator.work import LookFor, Outgoing, Rested, Trail, Work
 from wire import failpoints
@@ -93,6 +93,7 @@ class Engine:
         log: DecisionLog,
         producer: Producer,
         reader: ShardReader,
+        aside: ShardReader | None = None,
         clock: Clock,
         watcher: Watcher,
         crowd: int = CROWD,
@@ -102,6 +103,8 @@ class Engine:
         self._log = log
         self._producer = producer
         self._reader = reader
+        self._aside = aside or reader
+        """For questions: a broker answers those of the reader only after its long poll."""
         self._clock = clock
         self._watcher = watcher
         self._marks = marks
@@ -146,7 +149,7 @@ class Engine:
         await definitions.refresh(self._log)
         called = {name for one in definitions.all_newest() for name in participants(one)}
         await self._producer.learn([topics.outcomes, *map(topics.commands, called)])
-        await self._reader.ends([(topics.requests, 0), (topics.replies, 0)])
+        await self._aside.ends([(topics.requests, 0), (topics.replies, 0)])
 
     # ── the loop ─────────────────────────────────────────────────────────────
 
@@ -392,61 +395,25 @@ class Engine:
 
     async def _take(self, positions: Sequence[Position]) -> frozenset[int]:
         self._holdings.drop([p.shard for p in positions])
-        ends, lost = await self._ends(positions)
-        lost |= await self._forgotten(positions)
+        topics = self._setting.topics
+        lost, ends, claims, entries = await learn(
+            positions, log=self._log, reader=self._aside, marks=self._marks, topics=topics
+        )
         positions = [p for p in positions if p.shard not in lost]
         for position in positions:
             _, replies = self._places(position.shard)
             self._holdings.shards[position.shard] = Shard(*position, replies_target=ends[replies])
-        await self._load([p.shard for p in positions])
+        self._holdings.locks.load(claim for claim in claims if claim[0] not in lost)
+        # What is followed was published before it was: somebody faster may have the shards by now.
+        await self._setting.definitions.refresh(self._log)
+        for live in awake(entries, self._setting.definitions):
+            if live.shard not in lost:
+                self._holdings.hold(live)
+                self._resumed.append(live)
         failpoints.hit("C13")
         self._assigned, self._look_at_us = False, 0
         logger.info("shards_taken", shards=sorted(p.shard for p in positions))
         return lost
-
-    async def _load(self, shards: Sequence[int]) -> None:
-        """Replay what is unfinished."""
-        self._holdings.locks.load(await self._log.claims(shards))
-        entries = await self._log.active(shards)
-        # What is followed was published before it was: somebody faster may have the shards by now.
-        await self._setting.definitions.refresh(self._log)
-        for live in awake(entries, self._setting.definitions):
-            self._holdings.hold(live)
-            self._resumed.append(live)
-
-    async def _ends(
-        self, positions: Sequence[Position]
-    ) -> tuple[Mapping[Place, int], frozenset[int]]:
-        """Return where the topics end now, and the shards whose offsets they do not hold.
-
-        What lies between is lost: the topic was recreated, or has expired. How
-        to go on from there is for a person to say.
-        """
-        wanted = {
-            place: offset
-            for p in positions
-            for place, offset in zip(
-                self._places(p.shard), (p.requests_offset, p.replies_offset), strict=True
-            )
-        }
-        ends, begins = await asyncio.gather(
-            self._reader.ends(wanted), self._reader.beginnings(wanted)
-        )
-        lost = {p: at for p, at in wanted.items() if not begins[p] <= at <= ends[p]}
-        for (topic, shard), offset in lost.items():
-            held = f"{begins[topic, shard]} to {ends[topic, shard]}"
-            logger.error("offset_lost", topic=topic, shard=shard, next=offset, held=held)
-        return ends, frozenset(shard for _, shard in lost)
-
-    async def _forgotten(self, positions: Sequence[Position]) -> frozenset[int]:
-        """Find the shards whose log has lost what it had acknowledged. Nothing is done there."""
-        if self._marks is None:
-            return frozenset()
-        forgotten = await self._marks.forgotten(positions)
-        for position in positions:
-            if (mark := forgotten.get(position.shard)) is not None:
-                logger.error("log_has_forgotten", **position._asdict(), was=asdict(mark))
-        return frozenset(forgotten)
 
     async def _give(self, shards: Collection[int]) -> None:
         await self.mark()

@@ -203,7 +203,7 @@ async def _tenure(process: _Process, store: int) -> None:
         _log(config.log.stores[store]) as log,
         Producer(config.kafka.bootstrap) as producer,
         ShardReader(config.kafka.bootstrap) as reader,
-        ShardReader(config.kafka.bootstrap) as marks,
+        ShardReader(config.kafka.bootstrap) as aside,
     ):
         facts = await log.facts()
         _check_log(config, facts, store)
@@ -224,10 +224,11 @@ async def _tenure(process: _Process, store: int) -> None:
             log=log,
             producer=producer,
             reader=reader,
+            aside=aside,
             clock=clock,
             watcher=watcher,
             crowd=config.log.active,
-            marks=Marks(marks, process.topics, facts.generation),
+            marks=Marks(aside, process.topics, facts.generation),
         )
         ownership = Ownership(
             replica=process.replica,

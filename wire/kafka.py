@@ -48,7 +48,7 @@ Place: TypeAlias = tuple[str, int]
 """A topic and one of its partitions."""
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-FETCH_MS: Final = 50
+FETCH_MS: Final = 25
 """How long a fetch of chosen partitions waits for something to come. A broker answers one
 request of a connection after the other, so this is also what a new assignment waits for."""
 
@@ -58,6 +58,10 @@ ANSWER_S: Final = 6.0
 """How long Kafka may take to say so."""
 OWNER_ANSWER_S: Final = 2.0
 """The same, for whoever owns shards: who cannot reach Kafka must not keep them."""
+
+GROUP_BEAT_MS: Final = 200
+"""How often a member of a group asks whether somebody has come or gone. Until all members know,
+nobody reads what has to change hands."""
 
 POLL_MS: Final = 100
 POLL_LIMIT: Final = 500
@@ -373,7 +377,7 @@ class GroupReader(_Reader):
             auto_offset_reset="earliest",
             fetch_max_wait_ms=500,
             session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
+            heartbeat_interval_ms=GROUP_BEAT_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         self._listener = _Listener(on_assigned, on_revoked)
