@@ -11,6 +11,8 @@ from coordinator.cli.checking import files_in, look_at
 from coordinator.cli.output import Output, as_json, compact, note, say
 from coordinator.cli.plain import span
 from coordinator.rehearsal.actors import Asked
+from coordinator.rehearsal.arrivals import News
+from coordinator.rehearsal.play import Happened
 from coordinator.rehearsal.script import ScenarioFile
 from coordinator.rehearsal.trial import Tried, label, try_all
 from sagas.loader import DefinitionInvalid
@@ -81,16 +83,25 @@ def _print_failures(tried: Tried) -> None:
     if tried.failures:
         told = tried.told
         say("  what happened:")
-        for asked in told.asked:
-            say(f"    {_asked(asked)}")
+        lines = [(one.at_us, _happened(one)) for one in told.happened]
+        lines += [(one.at_us, _asked(one)) for one in told.asked]
+        for at_us, line in sorted(lines, key=lambda one: one[0]):
+            say(f"    {f'at {span(at_us)}'.ljust(16)} {line}")
         say(f"    after {span(told.took_us)}: {told.outcome}{_because(told.reason)}")
 
 
 def _asked(asked: Asked) -> str:
     data = getattr(asked.command, "data", None)
     carries = f" {compact(data, 100)}" if data is not None else ""
-    when = f"at {span(asked.at_us)}".ljust(16)
-    return f"{when} {label(asked)}{carries}: {asked.answer.act}"
+    return f"{label(asked)}{carries}: {asked.answer.act}"
+
+
+def _happened(one: Happened) -> str:
+    if isinstance(one.what, News):
+        said = f"event on {one.what.topic} {compact(one.what.body, 100)}"
+    else:
+        said = f"{one.what.action} {one.what.step}".rstrip()
+    return f"{said}: {one.became}"
 
 
 def _because(reason: str) -> str:
@@ -119,4 +130,7 @@ def _tried(tried: Tried) -> dict[str, Any]:
         "undone": told.undone,
         "seconds": told.took_us / 1e6,
         "calls": [label(asked) for asked in told.asked],
+        "meanwhile": [
+            {"seconds": one.at_us / 1e6, "what": _happened(one)} for one in told.happened
+        ],
     }

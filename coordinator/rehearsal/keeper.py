@@ -1,4 +1,4 @@
-"""The keeper of all locks in a rehearsal: they are free, or somebody else has them for good."""
+"""The keeper of all locks in a rehearsal: they are free, or somebody else has them for a while."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from wire.messages import (
 )
 
 SOMEBODY: Final = "somebody else"
+FOR_GOOD_US: Final = 1 << 62
 
 
-def answer(message: LockMessage, *, held: bool) -> LockAnswer | None:
-    """Answer what a saga says to a lock; None while it waits."""
+def answer(message: LockMessage, now_us: int, held_us: int) -> tuple[int, LockAnswer | None]:
+    """Answer what a saga says to a lock, and say when; somebody else has it until ``held_us``."""
     match message:
-        case LockAsk() if not held:
-            return LockGranted(gid=message.gid, lock=message.lock)
-        case LockAsk(waits=False):
-            return LockDenied(gid=message.gid, lock=message.lock, holder=SOMEBODY)
+        case LockAsk(waits=False) if held_us > now_us:
+            return now_us, LockDenied(gid=message.gid, lock=message.lock, holder=SOMEBODY)
+        case LockAsk() if held_us < FOR_GOOD_US:
+            return max(now_us, held_us), LockGranted(gid=message.gid, lock=message.lock)
         case LockRelease():
-            return LockReleased(gid=message.gid, lock=message.lock)
+            return now_us, LockReleased(gid=message.gid, lock=message.lock)
         case _:
-            return None
+            return now_us, None

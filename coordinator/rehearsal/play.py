@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from coordinator.core import machine
 from coordinator.core.events import Published
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, Entry
+from coordinator.core.records import Begun, Entry, Ordered
 from coordinator.core.transition import Transition
 from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
-from coordinator.rehearsal.arrivals import arrivals
+from coordinator.rehearsal.arrivals import Arrivals, Happening, News
 from sagas.model import AnyDefinition
 from wire.messages import (
     Command,
     Compensated,
     Executed,
     Json,
+    Order,
     Outcome,
     Reply,
     Settled,
@@ -42,6 +43,14 @@ class Crash(NamedTuple):
     says so, and nothing has left."""
 
 
+class Happened(NamedTuple):
+    """What happened beside a transaction, and what became of it."""
+
+    at_us: int
+    what: Happening
+    became: str
+
+
 @dataclass
 class Play:
     """A run, to be played once."""
@@ -49,16 +58,25 @@ class Play:
     definition: AnyDefinition
     actors: Actors
     crash: Crash | None = None
-    held: bool = False
-    """Whether somebody else has its locks."""
+    held_us: int = 0
+    """Until when somebody else has its locks."""
+    meanwhile: Sequence[tuple[int, Happening]] = ()
+    """What happens beside it, and when."""
     now_us: int = 0
     ended_us: int = 0
     """When it was told how it ended, or that it is parked. What comes later changes nothing."""
     told: Outcome | None = None
     """What everybody is told of its end."""
     log: list[Entry] = field(default_factory=list[Entry])
+    happened: list[Happened] = field(default_factory=list[Happened])
     _coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        script, data = self.actors.script, self.actors.data
+        self._arrivals = Arrivals(self.definition, script, data, self.meanwhile)
+        for at_us, what in self.meanwhile:
+            self._come(at_us, what)
 
     def run(self, given: dict[str, Json], key: str) -> State:
         """Run until nothing is to come, not even what comes after the end, and nothing waits."""
@@ -75,7 +93,7 @@ class Play:
             wake_us = machine.wake_at_us(state) if active else None
             if self._coming and (wake_us is None or self._coming[0][0] <= wake_us):
                 self.now_us, _, event = heapq.heappop(self._coming)
-                state = self._take(machine.react(state, event, self.now_us))
+                state = self._hear(state, event)
                 if self._dies_after(event):
                     state = self._take_over()
             elif wake_us is not None:
@@ -87,6 +105,26 @@ class Play:
                 self.ended_us = self.now_us
         return state
 
+    def _hear(self, state: State, event: Any) -> State:
+        """Take what comes; of what happens beside the transaction, note what becomes of it."""
+        if not isinstance(event, News | Order):
+            return self._take(machine.react(state, event, self.now_us))
+        became = "nobody waits for it"
+        for heard in self._arrivals.happens(event, state, self.now_us):
+            if isinstance(heard, Order):
+                move = machine.obey(state, heard, self.now_us)
+                refused = next(one.refused for one in move.records if isinstance(one, Ordered))
+                became = f"refused: {refused}" if refused else "done"
+            else:
+                move = machine.react(state, heard, self.now_us)
+                became = "taken" if move.records else "it does not match"
+            state = self._take(move)
+        self.happened.append(Happened(self.now_us, event, became))
+        return state
+
+    def _come(self, at_us: int, event: Any) -> None:
+        heapq.heappush(self._coming, (at_us, next(self._numbers), event))
+
     def _take(self, move: Transition[Any]) -> State:
         """Write down what is so, then send; or die in between."""
         for record in move.records:
@@ -96,23 +134,20 @@ class Play:
             return self._take_over()
         for send in move.sends:
             answer, reply = DONE, Published()
+            since_us = self.now_us
             if isinstance(send.message, Command):
                 whom = str(send.participant)
                 answer, reply = self.actors.answer(whom, send.message, self.now_us)
+                if answer.act is Act.LATE:
+                    since_us = max(since_us, move.state.deadline_us)
             elif isinstance(send.message, Outcome):
                 self.told = send.message
             else:
-                reply = keeper.answer(send.message, held=self.held)
+                since_us, reply = keeper.answer(send.message, self.now_us, self.held_us)
             if reply is not None:
-                late = answer.act is Act.LATE
-                since_us = max(self.now_us, move.state.deadline_us) if late else self.now_us
-                at_us = since_us + answer.after_us
-                heapq.heappush(self._coming, (at_us, next(self._numbers), reply))
-        actors = self.actors
-        for after_us, event in arrivals(
-            self.definition, actors.script, actors.data, move, self.now_us
-        ):
-            heapq.heappush(self._coming, (self.now_us + after_us, next(self._numbers), event))
+                self._come(since_us + answer.after_us, reply)
+        for after_us, event in self._arrivals.of(move, self.now_us):
+            self._come(self.now_us + after_us, event)
         state: State = move.state
         return state
 

@@ -12,6 +12,7 @@ from coordinator.core.records import Outcome
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.rehearsal.actors import DONE, PREPARED, READ, STANDS, UNDONE, Actors
 from coordinator.rehearsal.arrivals import willing
+from coordinator.rehearsal.keeper import FOR_GOOD_US
 from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
 from sagas.model import AnyDefinition, Saga
@@ -86,7 +87,8 @@ def _rehearse(
 ) -> tuple[End, Sequence[str], AnyDefinition]:
     """Return the end, and what was wanted: which steps there are, only a run can tell."""
     actors = Actors(scenario.script, data)
-    play = Play(definition, actors, scenario.crash, scenario.held)
+    held_us = FOR_GOOD_US if scenario.held else 0
+    play = Play(definition, actors, scenario.crash, held_us)
     state = play.run(given, "rehearsal")
     wanted = _wanted(state)
     over = not machine.summary(state).active

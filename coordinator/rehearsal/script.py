@@ -18,8 +18,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from coordinator.rehearsal.actors import Act, Answer, Part
+from coordinator.rehearsal.arrivals import Happening, News
 from sagas.document import Duration, Text
 from sagas.document import Part as Shape
+from wire.messages import Action, Order
 
 _WORDS: Final = {
     "done": Act.DONE,
@@ -143,11 +145,47 @@ Input = Annotated[
 ]
 
 
+class HappeningPart(Shape):
+    """Something that happens beside the transaction: exactly one of the first five."""
+
+    event: Annotated[Any, Field(description="its body; it comes on `topic`")] = None
+    approve: Annotated[Text | None, Field(description="the step that a person approves")] = None
+    refuse: Annotated[Text | None, Field(description="the step that a person refuses")] = None
+    signal: Annotated[
+        Text | None, Field(description="the step whose event a person gives, as `data`")
+    ] = None
+    abort: Annotated[Text | None, Field(description="a person aborts it, for this reason")] = None
+    after: Annotated[Duration, Field(description="since the start; default: at once")] = 0
+    topic: Annotated[Text | None, Field(description="of an event")] = None
+    role: Annotated[Text, Field(description="as whom a person speaks")] = ""
+    reason: Annotated[Text, Field(description="what a person says")] = "as scripted"
+    data: Annotated[Any, Field(description="what a person gives")] = None
+
+
+_HAPPENS: Final = frozenset({"event", "approve", "refuse", "signal", "abort"})
+
+
+def _one_happening(part: HappeningPart) -> HappeningPart:
+    said = part.model_fields_set & _HAPPENS
+    if len(said) != 1:
+        raise ValueError("one of `event`, `approve`, `refuse`, `signal`, `abort`")
+    if ("event" in said) != (part.topic is not None):
+        raise ValueError("an `event` comes on a `topic`, and nothing else does")
+    return part
+
+
 class ScenarioPart(Shape):
     """One run."""
 
     input: Input = None
     replies: Replies = Field(default_factory=dict)
+    meanwhile: Annotated[
+        list[Annotated[HappeningPart, AfterValidator(_one_happening)]],
+        Field(description="events and people's words, by the clock"),
+    ] = Field(default_factory=list[HappeningPart])
+    held: Annotated[
+        Duration, Field(description="so long another transaction has its locks; default: 0s")
+    ] = 0
     crash: CrashPart | None = None
     expect: ExpectPart
 
@@ -178,3 +216,21 @@ def scenario_schema() -> dict[str, Any]:
     """Return the JSON Schema of scenario files, for editors."""
     schema = ScenarioFile.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def happening(part: HappeningPart) -> Happening:
+    """Make what happens of what is written."""
+    if part.topic is not None:
+        return News(part.topic, part.event)
+    [word] = part.model_fields_set & _HAPPENS
+    said = getattr(part, word)
+    return Order(
+        gid="",
+        id=f"{word} {said} {part.after}",
+        action=Action(word),
+        actor="somebody",
+        reason=said if word == "abort" else part.reason,
+        step="" if word == "abort" else said,
+        data=part.data,
+        role=part.role,
+    )

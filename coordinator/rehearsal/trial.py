@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from coordinator.core import machine
 from coordinator.rehearsal.actors import STANDS, UNDONE, Actors, Asked, Script, target
 from coordinator.rehearsal.arrivals import willing
-from coordinator.rehearsal.play import Crash, Play
+from coordinator.rehearsal.outside import unheard
+from coordinator.rehearsal.play import Crash, Happened, Play
 from coordinator.rehearsal.sample import sample_input, sample_results
 from coordinator.rehearsal.script import (
     CallPart,
@@ -19,6 +20,7 @@ from coordinator.rehearsal.script import (
     ScenarioFile,
     ScenarioPart,
     answer,
+    happening,
     named,
 )
 from sagas.each import written
@@ -57,6 +59,7 @@ class Told:
     undone: tuple[str, ...] = ()
     took_us: int = 0
     asked: tuple[Asked, ...] = ()
+    happened: tuple[Happened, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def try_all(source: Source, script: ScenarioFile, definition: AnyDefinition) -> 
         DefinitionInvalid: the file names steps that the definition does not have.
 
     """
-    if problems := list(_unknown(source, script, definition)):
+    unknown = (*_unknown(source, script, definition), *unheard(source, script, definition))
+    if problems := list(unknown):
         raise DefinitionInvalid(problems)
     tried: list[Tried] = []
     for name, scenario in script.scenarios.items():
@@ -121,7 +125,11 @@ def _play(definition: AnyDefinition, script: ScenarioFile, scenario: ScenarioPar
     }
     replies: Script = {what: tuple(map(answer, answers)) for what, answers in said.items()}
     actors = Actors(replies, sample_results(definition))
-    play = Play(willing(definition), actors, _crash(scenario.crash))
+    meanwhile = [(part.after, happening(part)) for part in scenario.meanwhile]
+    # What happens by the clock must fit as it must for real.
+    wishes = {name for name, _ in said} if meanwhile else None
+    held_us, crash = scenario.held, _crash(scenario.crash)
+    play = Play(willing(definition, wishes), actors, crash, held_us, meanwhile)
     state = play.run(given, key)
     ended = not machine.summary(state).active and state.outcome is not None
     return Told(
@@ -133,6 +141,7 @@ def _play(definition: AnyDefinition, script: ScenarioFile, scenario: ScenarioPar
         undone=tuple(name for name, mark in actors.marks.items() if mark == UNDONE),
         took_us=play.ended_us,
         asked=_once(actors.asked),
+        happened=tuple(play.happened),
     )
 
 
