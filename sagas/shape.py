@@ -114,7 +114,8 @@ def _known(model: type[BaseModel], path: Path) -> set[str]:
 
 
 def _inside(schema: dict[str, Any], one: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    found = one.get("properties", {}).get(part) or one.get("additionalProperties")
+    listed = one.get("items") if part.isdecimal() else None
+    found = one.get("properties", {}).get(part) or one.get("additionalProperties") or listed
     if not isinstance(found, dict):
         patterns: dict[str, Any] = one.get("patternProperties", {})
         found = next(iter(patterns.values()), None)

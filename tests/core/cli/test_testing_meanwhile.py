@@ -126,7 +126,7 @@ def test_a_failure_tells_what_became_of_each(tmp_path: Path) -> None:
         ("meanwhile: [{approve: paid}]", "unknown-step", "`paid` waits for a person"),
         ("meanwhile: [{refuse: consnt}]", "unknown-step", "did you mean `consent`?"),
         ("meanwhile: [{signal: open}]", "unknown-step", "`open` waits for an event"),
-        ("meanwhile: [{aprove: consent}]", "unknown-word", "approve"),
+        ("meanwhile: [{aprove: consent}]", "unknown-word", "did you mean `approve`?"),
     ],
 )
 def test_what_nobody_could_hear_is_not_played(
