@@ -134,7 +134,8 @@ async def test_what_was_told_just_before_shards_are_given_back_is_noted() -> Non
     running = asyncio.create_task(engine.run(stop))
     await engine.take(position)
     while not producer.sent:
-        await asyncio.sleep(0)
+        assert not running.done(), running
+        await asyncio.sleep(0.001)
 
     giving = asyncio.create_task(engine.give([0]))
     await asyncio.sleep(0.2)
@@ -161,7 +162,8 @@ async def test_a_definition_that_is_published_while_shards_are_taken_is_known() 
     await engine.take(position)
 
     while not producer.sent:
-        await asyncio.sleep(0)
+        assert not running.done(), running
+        await asyncio.sleep(0.001)
     assert [record.topic for record in producer.sent] == ["seats.commands"]
     producer.acknowledge()
     stop.set()

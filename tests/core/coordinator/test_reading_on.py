@@ -18,6 +18,12 @@ from wire.kafka import Received
 from wire.messages import Vote, Voted
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the producer hesitate however long a busy machine takes over a few turns."""
+    monkeypatch.setattr(engine, "ACKNOWLEDGED_S", 1_000.0)
+
+
 class Spoken(Silent):
     """A reader of what the test says, a poll for each."""
 
@@ -48,11 +54,12 @@ def reply(offset: int, vote: Voted) -> Received:
     return Received("test.replies", 0, offset, record.key, record.value, record.headers, 0)
 
 
-async def turns(owner: engine.Engine, more: int) -> None:
+async def turns(owner: engine.Engine, running: asyncio.Task[None], more: int) -> None:
     """Let an engine turn so often."""
     until = owner.turns + more
     while owner.turns < until:
-        await asyncio.sleep(0)
+        assert not running.done(), running
+        await asyncio.sleep(0.001)
 
 
 async def batches_of(*said: Received) -> list[Batch]:
@@ -66,12 +73,12 @@ async def batches_of(*said: Received) -> list[Batch]:
     owner = engine_of(log, definitions, producer, reader)
     running = asyncio.create_task(owner.run(stop))
     await owner.take(position)
-    await turns(owner, 3)  # it has asked the branches
+    await turns(owner, running, 3)  # it has asked the branches
     log.batches.clear()
     reader.said += said
     while reader.said:
-        await asyncio.sleep(0)
-    await turns(owner, 3)  # it has decided, found nothing more, and written
+        await asyncio.sleep(0.001)
+    await turns(owner, running, 3)  # it has decided, found nothing more, and written
     producer.acknowledge()
     stop.set()
     await running
