@@ -84,8 +84,11 @@ class Locks:
 
 def changed(shard: int, before: Lock, after: Lock) -> Sequence[ClaimChange]:
     """Tell which claims are not what they were."""
-    gone = {claim.gid for claim in before.claims} - {claim.gid for claim in after.claims}
-    fresh = [claim for claim in after.claims if claim not in before.claims]
+    if before.claims is after.claims:
+        return ()  # most of what comes is said again by somebody who waits
+    known = set(before.claims)
+    gone = {claim.gid for claim in known} - {claim.gid for claim in after.claims}
+    fresh = [claim for claim in after.claims if claim not in known]
     return [
         *(ClaimChange(shard, before.name, gid, None) for gid in sorted(gone)),
         *(ClaimChange(shard, before.name, claim.gid, claim) for claim in fresh),

@@ -7,7 +7,7 @@ as written. So nothing else has to know that there is such a word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sagas import graph
@@ -21,7 +21,8 @@ def spread(saga: Saga, name: str, count: int) -> Saga:
     """Return the definition in which a step is as many as its list has elements."""
     step = saga.steps[name]
     assert step.each is not None, f"{name} is one step"
-    ones = [_one(step, step.each, index) for index in range(count)]
+    each = replace(step.each, elements=_Once(step.each.elements))
+    ones = [_one(step, each, index) for index in range(count)]
     names = tuple(one.name for one in ones)
     gathering = replace(
         step,
@@ -82,6 +83,19 @@ def written(name: str) -> str:
 
 def _nothing(_scope: Scope) -> Json:
     return None
+
+
+@dataclass(slots=True)
+class _Once:
+    """A list that all its elements share: what it names does not change any more."""
+
+    elements: Expression
+    value: Json = field(default=None, compare=False)
+
+    def __call__(self, scope: Scope) -> Json:
+        if self.value is None:
+            self.value = self.elements(scope)
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,11 @@ def ancestors(needs: Needs, step: str) -> set[str]:
 
 def dependents(needs: Needs) -> dict[str, tuple[str, ...]]:
     """Return for each step those that need it."""
-    return {step: tuple(n for n, need in needs.items() if step in need) for step in needs}
+    found: dict[str, list[str]] = {step: [] for step in needs}
+    for step, wanted in needs.items():
+        for need in set(wanted):
+            found[need].append(step)
+    return {step: tuple(after) for step, after in found.items()}
 
 
 def longest_us(needs: Needs, timeouts_us: Mapping[str, int]) -> int:

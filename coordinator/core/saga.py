@@ -55,6 +55,7 @@ from sagas.model import (
     OnDeadline,
     OnRefused,
     OnUnknown,
+    Scope,
     Step,
     Wait,
 )
@@ -238,12 +239,13 @@ def begin(saga: SagaState, now_us: int) -> Move:
 
 def dispatch(move: Move, now_us: int) -> Move:
     """Add the messages that the state calls for and that are due."""
-    while (ready := next(_unasked(move.state, now_us), None)) is not None:
-        step, state = ready
-        if state.phase is StepPhase.UNDOING:
-            move = compensation.ask(move, step, state, scope(move.state), now_us)
-        else:
-            move = _ask(move, step, state, now_us)
+    while ready := tuple(_unasked(move.state, now_us)):
+        values, known = scope(move.state), len(move.records)
+        for step, state in ready:
+            ask = compensation.ask if state.phase is StepPhase.UNDOING else _ask
+            move = ask(move, step, state, values, now_us)
+            if len(move.records) > known:
+                break  # a new fact: others may be ready now, or none of these any more
     saga = move.state
     if saga.outcome is not None and _telling(saga) and saga.tell_at_us <= now_us:
         move = replace(
@@ -278,8 +280,7 @@ def _is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
     return asked is not None and asked.attempt == (state.phase, state.attempt, state.since_us)
 
 
-def _ask(move: Move, step: Step, state: StepState, now_us: int) -> Move:
-    values = scope(move.state)
+def _ask(move: Move, step: Step, state: StepState, values: Scope, now_us: int) -> Move:
     try:
         if not wanted(move.state, step, values):
             return skip(move, step.name, now_us)

@@ -7,6 +7,7 @@ from typing import Any
 from coordinator.core.lock import Claim, Lock
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
+from coordinator.locks import changed
 from coordinator.log.store import ClaimChange, ClusterFacts
 from coordinator.turn import Known, Setting, Turn
 from coordinator.work import Work
@@ -60,6 +61,29 @@ def test_a_lock_is_passed_on_in_one_batch_with_its_release() -> None:
         ClaimChange(0, "x", FIRST, None),
         ClaimChange(0, "x", SECOND, held),
     ]
+
+
+class Compared(Claim):
+    """A claim that counts how often any of its kind is compared."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return tuple(self) == other
+
+    __hash__ = Claim.__hash__
+
+
+def test_what_is_done_for_one_in_a_long_queue_grows_no_faster_than_the_queue() -> None:
+    """Otherwise a thousand who ask once a minute would keep an owner busy."""
+    queue = tuple(Compared(f"{FIRST[:-4]}{n:04x}", n, 0, 0) for n in range(300))
+    longer = (*queue, Claim(SECOND, 300, 0))
+
+    assert changed(0, Lock("x", queue), Lock("x", longer)) == [
+        ClaimChange(0, "x", SECOND, longer[-1])
+    ]
+    assert Compared.times < 2 * len(queue)
 
 
 def test_a_lock_comes_back_from_who_is_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -9,15 +10,19 @@ import pytest
 
 from coordinator.cli.plain import sentence
 from coordinator.cli.story import Story as Told
+from coordinator.core import machine
+from coordinator.core import saga as core
 from coordinator.core.records import Entry, Outcome, StepSpread, decode
-from coordinator.core.saga_state import StepPhase
+from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.rehearsal.run import Verdict, rehearse
 from sagas.each import MOST
 from sagas.loader import load
-from sagas.model import Each, Json, Saga
+from sagas.model import Each, Json, Saga, Scope, Step
 from tests.core.coordinator.builders import (
+    GID,
     START_US,
     Story,
+    begun,
     commands,
     compensated,
     constant,
@@ -73,6 +78,42 @@ def test_no_more_are_asked_at_once_than_the_definition_wants() -> None:
     story.hear(executed("invite.1"))
     assert story.at("invite.3") is StepPhase.RUNNING
     assert story.at("invite.2") is StepPhase.WAITING
+
+
+def test_the_list_is_not_made_anew_for_each_element() -> None:
+    """A thousand lists of a thousand elements would hold up all that the process does."""
+    asked: list[Scope] = []
+
+    def guests(scope: Scope) -> Json:
+        asked.append(scope)
+        return scope["input"]["guests"]
+
+    definition = many()
+    invite = replace(definition.steps["invite"], each=Each(guests, 10))
+    definition = replace(definition, steps={**definition.steps, "invite": invite})
+    move = machine.begin(GID, definition, begun(definition, guests=["a"] * 20), START_US)
+    for name in ("book", *(f"invite.{i}" for i in range(20))):
+        move = machine.react(move.state, executed(name), START_US)
+    machine.react(move.state, executed("greet", Result.REFUSED), START_US)
+    assert len(asked) == 2, "to count them, and to go through them"
+
+
+def test_as_many_steps_as_are_asked_at_once_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A turn that looks at all of them for each of them holds up all that the process does."""
+    looked: list[str] = []
+
+    def is_asked(saga: SagaState, step: Step, state: StepState) -> bool:
+        looked.append(step.name)
+        return before(saga, step, state)
+
+    before: Callable[..., bool] = vars(core)["_is_asked"]
+    monkeypatch.setattr(core, "_is_asked", is_asked)
+    story = Story.begin(many(at_most=100), guests=["a"] * 100)
+    looked.clear()
+    machine.react(story.state, executed("book"), START_US)
+    assert looked.count("invite.0") < 5
 
 
 def test_an_empty_list_is_done_at_once() -> None:
