@@ -293,11 +293,8 @@ def _ask(move: Move, step: Step, state: StepState, values: Scope, now_us: int) -
     except EvaluationFailed as error:
         return refuse(move, step.name, state.attempt, str(error), now_us)
     match step.work:
-        case Gate(gathers):
-            data = None
-            if gathers is not None:
-                data = [move.state.steps[name].data for name in gathers]
-            done = StepDone(step=step.name, attempt=state.attempt, data=data)
+        case Gate():
+            done = StepDone(step=step.name, attempt=state.attempt)
             return close_if_done(move.remember(done, now_us), now_us)
         case Call(participant, command):
             execute = Execute(

@@ -35,7 +35,7 @@ from coordinator.core.records import (
     WaitBegan,
 )
 from sagas.each import spread
-from sagas.model import OnUndoFailure, Retry, Saga, Step
+from sagas.model import Gate, OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
 
@@ -269,6 +269,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         steps = dict(self.steps)
         done = isinstance(record, StepDone)
         phase, data = (StepPhase.DONE, record.data) if done else (StepPhase.SKIPPED, None)
+        work = self.definition.steps[record.step].work
+        if isinstance(work, Gate) and work.gathers is not None:
+            data = [steps[name].data for name in work.gathers]  # the log has each already
         reason = "" if done else steps[record.step].reason
         steps[record.step] = replace(steps[record.step], phase=phase, data=data, reason=reason)
         for name in self.definition.dependents[record.step]:

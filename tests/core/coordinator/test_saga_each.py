@@ -12,9 +12,10 @@ from coordinator.cli.plain import sentence
 from coordinator.cli.story import Story as Told
 from coordinator.core import machine
 from coordinator.core import saga as core
-from coordinator.core.records import Entry, Outcome, StepSpread, decode
+from coordinator.core.records import Entry, Outcome, StepDone, StepSpread, decode
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.rehearsal.run import Verdict, rehearse
+from recovery.rebuild import Did, Traces, rebuild
 from sagas.each import MOST
 from sagas.loader import load
 from sagas.model import Each, Json, Saga, Scope, Step
@@ -70,6 +71,7 @@ def test_results_are_gathered_in_order() -> None:
     assert greeted.data == ["a", "b"]
     story.hear(executed("greet"))
     assert story.saga.outcome is Outcome.COMMITTED
+    assert StepDone(step="invite", attempt=1) in story.records, "the log has each result once"
 
 
 def test_no_more_are_asked_at_once_than_the_definition_wants() -> None:
@@ -157,6 +159,17 @@ def test_another_owner_goes_on_with_each() -> None:
     assert [s.message.step for s in story.last.sends if isinstance(s.message, Execute)] == [
         "invite.1"
     ]
+
+
+def test_a_log_that_was_restored_gathers_what_participants_know() -> None:
+    """Its copy is of before the first answer; what comes next needs all results."""
+    story = Story.begin(many(), guests=["ann", "bob"])
+    names = ("book", "invite.0", "invite.1")
+    traces = Traces(steps={name: Did("done", name) for name in names})
+    state, _ = rebuild(story.state, traces, START_US)
+    [greet] = [send.message for send in machine.resume(state, START_US).sends]
+    assert isinstance(greet, Execute)
+    assert (greet.step, greet.data) == ("greet", ["invite.0", "invite.1"])
 
 
 TEXT = """\
