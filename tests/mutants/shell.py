@@ -56,8 +56,8 @@ SHELL: Final = (
     Mutant(
         "reloads nothing at a takeover",
         ENGINE,
-        "        await self._load([p.shard for p in positions])\n",
-        "",
+        "        for live in awake(entries, self._setting.definitions):\n",
+        "        for live in awake([], self._setting.definitions):\n",
         "what was unfinished is forgotten (narayana#1369)",
     ),
     Mutant(
