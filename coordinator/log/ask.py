@@ -14,7 +14,7 @@ ANSWER_S: Final = 60.0
 SESSION: Final = {
     "application_name": "twofold",
     # A plan kept from when the tables were small reads them whole when they
-    # are large. Planning anew costs a third of a millisecond a batch.
+    # are large. Batches have connections of their own, see batches.py.
     "plan_cache_mode": "force_custom_plan",
 }
 """The server settings of every connection that lives for more than a few questions."""

@@ -14,19 +14,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 
 from coordinator.core.events import Letter
 from coordinator.core.lock import Claim
-from coordinator.core.records import AnyRecord, Decided, Decision, Entry, decode, encode
+from coordinator.core.records import Decided, Decision, Entry, decode
 from coordinator.log import box, claims, schedules, views
 from coordinator.log.ask import SESSION, TROUBLE, ask, unavailable
+from coordinator.log.batches import KEPT_PLAN, at, transposed, write
 from coordinator.log.census import HEARTBEAT, LOOK_AROUND
 from coordinator.log.migrate import pending
-from coordinator.log.parts import DAY_US, born_us, slot_of, slots_of
+from coordinator.log.parts import DAY_US, born_us, slots_of
 from coordinator.log.purge import purge
 from coordinator.log.store import (
     Batch,
@@ -43,8 +44,6 @@ from coordinator.log.store import (
     storable,
 )
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 RELEASED: Final = "twofold_shards"
 """The NOTIFY channel on which a released shard is announced."""
 
@@ -58,70 +57,6 @@ KEEPALIVE: Final = {
 }
 
 DURABLE: Final = {"synchronous_commit": "on", "idle_in_transaction_session_timeout": "2000"}
-
-# `mine` is the fence: a shard that has a higher epoch by now yields no row,
-# and nothing of its share of the batch is written. Rows are taken in order of
-# shard, so that two batches cannot wait for each other.
-PERSIST = """
-    WITH held AS (
-        SELECT s.id, v.requests_offset, v.replies_offset
-          FROM twofold.shard s
-          JOIN unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[])
-               AS v(id, epoch, requests_offset, replies_offset) USING (id)
-         WHERE s.epoch = v.epoch
-         ORDER BY s.id
-           FOR NO KEY UPDATE OF s
-    ), mine AS (
-        UPDATE twofold.shard s
-           SET requests_offset = held.requests_offset, replies_offset = held.replies_offset
-          FROM held WHERE s.id = held.id
-        RETURNING s.id
-    ), begun AS (
-        INSERT INTO twofold.transaction
-               (gid, shard, name, definition, start_key, input_hash,
-                status, outcome, active, wake_at, began_at, changed_at, search)
-        SELECT v.gid, v.shard, v.name, v.definition, v.start_key, v.input_hash,
-               v.status, v.outcome, v.active, v.wake_at, v.began_at, v.began_at,
-               string_to_array(v.search, chr(31))
-          FROM unnest($5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[],
-                      $11::text[], $12::text[], $13::bool[], $14::timestamptz[],
-                      $15::timestamptz[], $30::text[])
-               AS v(gid, shard, name, definition, start_key, input_hash,
-                    status, outcome, active, wake_at, began_at, search)
-          JOIN mine ON mine.id = v.shard
-    ), appended AS (
-        INSERT INTO twofold.decision_log (slot, gid, seq, at, kind, record)
-        SELECT v.slot, v.gid, v.seq, v.at, v.kind, v.record::json
-          FROM unnest($16::int[], $17::text[], $18::int[], $19::timestamptz[], $20::text[],
-                      $21::text[], $29::int[])
-               AS v(shard, gid, seq, at, kind, record, slot)
-          JOIN mine ON mine.id = v.shard
-    ), changed AS (
-        UPDATE twofold.transaction t
-           SET status = v.status, outcome = v.outcome, active = v.active,
-               wake_at = v.wake_at, changed_at = v.at
-          FROM unnest($22::text[], $23::int[], $24::text[], $25::text[], $26::bool[],
-                      $27::timestamptz[], $28::timestamptz[])
-               AS v(gid, shard, status, outcome, active, wake_at, at)
-          JOIN mine ON mine.id = v.shard
-         WHERE t.gid = v.gid
-    ), waiting AS (
-        SELECT v.shard, v.gid, v.step, v.topic, v.key
-          FROM unnest($31::int[], $32::text[], $33::text[], $34::text[], $35::text[])
-               AS v(shard, gid, step, topic, key)
-          JOIN mine ON mine.id = v.shard
-    ), waits AS (
-        INSERT INTO twofold.waiting (shard, gid, step, topic, key)
-        SELECT * FROM waiting WHERE topic <> ''
-        ON CONFLICT (gid, step) DO UPDATE SET topic = excluded.topic, key = excluded.key
-    ), waits_no_more AS (
-        DELETE FROM twofold.waiting w USING waiting v
-         WHERE v.topic = '' AND w.gid = v.gid AND w.step = v.step
-    )
-    SELECT id FROM mine
-"""
-
-PERSIST_CLAIMS = claims.with_claims(PERSIST)  # few batches have any
 
 # A living owner's lease is left alone; one's own is taken anew, with a new epoch.
 # `wanted` waits for whatever is being written for these shards; what waits for
@@ -206,8 +141,8 @@ PUBLISH = """
 class PostgresLog:
     """A DecisionLog on one Postgres database."""
 
-    def __init__(self, pool: Any) -> None:  # asyncpg ships no types
-        self._pool = pool
+    def __init__(self, pool: Any, writers: Any) -> None:  # asyncpg ships no types
+        self._pool, self._writers = pool, writers
         self._part_us = DAY_US
         self._listening: Any = None
         self._ring: Callable[..., None] | None = None
@@ -226,21 +161,15 @@ class PostgresLog:
                 or would lose acknowledged commits (fsync or full_page_writes off).
 
         """
+        server, pools = _OneServer(), list[Any]()
         try:
-            create_pool: Any = asyncpg.create_pool
-            pool = await create_pool(
-                dsn,
-                min_size=2,
-                max_size=6,
-                timeout=10,
-                target_session_attrs="read-write",
-                init=_OneServer().check,
-                reset=_leave_as_it_is,
-                server_settings={**SESSION, **DURABLE},
-            )
+            for settings, least, most in ((SESSION, 2, 6), (KEPT_PLAN, 1, 2)):
+                pools.append(await _pool(dsn, server, settings, least, most))
         except TROUBLE as error:
+            for pool in pools:
+                pool.terminate()
             raise unavailable(error) from error
-        log = cls(pool)
+        log = cls(*pools)
         try:
             await log._refuse_forgetful()
         except BaseException:
@@ -255,9 +184,10 @@ class PostgresLog:
                 if self._listening is not None:
                     await self._listening.remove_listener(RELEASED, self._ring)
                     await self._pool.release(self._listening)
-                await self._pool.close()
+                await asyncio.gather(self._pool.close(), self._writers.close())
         except TROUBLE:
             self._pool.terminate()
+            self._writers.terminate()
 
     async def _refuse_forgetful(self) -> None:
         for setting in ("fsync", "full_page_writes"):
@@ -295,15 +225,7 @@ class PostgresLog:
 
     async def persist(self, batch: Batch) -> frozenset[int]:
         check(batch)
-        more = (self._slots(batch), _search(batch), *_transposed(batch.waiting, 5))
-        if batch.claims:
-            more = (*more, *claims.columns(batch.claims, _at))
-        sql = PERSIST_CLAIMS if batch.claims else PERSIST
-        rows = await ask(self._pool, sql, *_columns(batch), *more, within_s=None)
-        return frozenset(row[0] for row in rows)
-
-    def _slots(self, batch: Batch) -> list[int]:
-        return [slot_of(entry.gid, self._part_us) for _, entry in batch.entries]
+        return await write(self._writers, batch, self._part_us)
 
     async def census(self, replica: str, lease_us: int) -> Census:
         mine = await ask(self._pool, HEARTBEAT, replica, lease_us)
@@ -348,7 +270,7 @@ class PostgresLog:
         return await self._records_of(ASLEEP, [gid for gid in gids if storable((gid,))])
 
     async def waking(self, shards: Collection[int], until_us: int, limit: int) -> Sequence[Entry]:
-        return await self._records_of(WAKING, list(shards), _at(until_us), limit)
+        return await self._records_of(WAKING, list(shards), at(until_us), limit)
 
     async def _records_of(self, sql: str, *arguments: Any) -> Sequence[Entry]:
         return await self.records([gid for (gid,) in await ask(self._pool, sql, *arguments)])
@@ -372,7 +294,7 @@ class PostgresLog:
         self, starts: Collection[tuple[str, str]]
     ) -> Mapping[tuple[str, str], KnownStart]:
         wanted = [start for start in starts if storable(start)]
-        rows = await ask(self._pool, KNOWN_STARTS, *_transposed(wanted, 2))
+        rows = await ask(self._pool, KNOWN_STARTS, *transposed(wanted, 2))
         return {(name, key): KnownStart(gid, digest) for name, key, gid, digest in rows}
 
     async def decisions(self, gids: Collection[str]) -> Mapping[str, Decision | None]:
@@ -436,6 +358,22 @@ class _OneServer:
             raise ConnectionError("the server was restarted, or is another one")
 
 
+async def _pool(
+    dsn: str, server: _OneServer, settings: Mapping[str, str], least: int, most: int
+) -> Any:
+    create_pool: Any = asyncpg.create_pool
+    return await create_pool(
+        dsn,
+        min_size=least,
+        max_size=most,
+        timeout=10,
+        target_session_attrs="read-write",
+        init=server.check,
+        reset=_leave_as_it_is,
+        server_settings={**settings, **DURABLE},
+    )
+
+
 def _notice_silence(connection: Any) -> None:
     """Let the kernel find out that the server's machine is gone: a batch has no timeout."""
     sock = connection._transport.get_extra_info("socket")  # noqa: SLF001  # there is no other way
@@ -454,47 +392,3 @@ def _decision(text: str | None) -> Decision | None:
     record = decode(text)
     assert isinstance(record, Decided)
     return record.decision
-
-
-def _kind(record: AnyRecord) -> str:
-    return str(type(record).__struct_config__.tag)
-
-
-def _columns(batch: Batch) -> tuple[list[Any], ...]:
-    """Turn a batch's rows into the columns that PERSIST unnests."""
-    positions, begun, changes = batch.positions, batch.begun, batch.changes
-    entries = [
-        (shard, e.gid, e.seq, _at(e.at_us), _kind(e.record), encode(e.record))
-        for shard, e in batch.entries
-    ]
-    return (
-        *_transposed(positions, 4),
-        *_transposed(begun, 6),
-        [row.status for row in begun],
-        [row.outcome for row in begun],
-        [row.active for row in begun],
-        [_at_or_never(row.wake_at_us) for row in begun],
-        [_at(row.began_us) for row in begun],
-        *_transposed(entries, 6),
-        *_transposed(changes, 5),
-        [_at_or_never(change.wake_at_us) for change in changes],
-        [_at(change.at_us) for change in changes],
-    )
-
-
-def _search(batch: Batch) -> list[str | None]:
-    """Write each transaction's words as one text; what cannot be stored cannot be found."""
-    words = ([w for w in row.search if storable((w,)) and "\x1f" not in w] for row in batch.begun)
-    return ["\x1f".join(each) or None for each in words]
-
-
-def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [[row[i] for row in rows] for i in range(width)]
-
-
-def _at_or_never(at_us: int | None) -> datetime | None:
-    return None if at_us is None else _at(at_us)
-
-
-def _at(at_us: int) -> datetime:
-    return EPOCH + timedelta(microseconds=at_us)

@@ -30,7 +30,7 @@ REST_S: Final = 25.0
 NAP_S: Final = 2.0
 MANY: Final = 16
 
-UNFENCED: Final = (("coordinator/log/postgres.py", "         WHERE s.epoch = v.epoch\n", ""),)
+UNFENCED: Final = (("coordinator/log/batches.py", "         WHERE s.epoch = v.epoch\n", ""),)
 SEND: Final = "        await self._send(work.to_send(counted), work.crash_points_amid)\n"
 BEFORE: Final = "        _crash(work.crash_points_before)\n"
 EARLY: Final = (

@@ -58,8 +58,9 @@ async def test_plans_follow_the_tables(log: PostgresLog, hands: Connection) -> N
 
 async def _read_whole(log: PostgresLog, hands: Connection) -> int:
     """Count the rows read by reading whole tables; each session reports when it is told to."""
-    async with log.pool.acquire() as one, log.pool.acquire() as other:
-        for connection in (one, other, hands):
+    writers: Connection = log._writers  # pyright: ignore[reportPrivateUsage]
+    async with log.pool.acquire() as one, log.pool.acquire() as other, writers.acquire() as writer:
+        for connection in (one, other, writer, hands):
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await connection.execute("SELECT 1")
     return int(await hands.fetchval(READ_WHOLE))

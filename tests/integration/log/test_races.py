@@ -13,8 +13,9 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from coordinator.log import postgres
-from coordinator.log.postgres import PERSIST, PostgresLog
+from coordinator.log import batches
+from coordinator.log.batches import PERSIST
+from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import Batch, LogUnavailable, Position
 from tests.contract.batches import LEASE_US, beginning, gid, joined
 from tests.integration.log.conftest import Connection, OpenLog, waiting
@@ -100,7 +101,7 @@ async def test_the_race_would_show_a_broken_fence(
     """The same race with a statement that only looks at the epoch: batches land too late."""
     await hands.execute(SLOW)
     assert broken != PERSIST
-    monkeypatch.setattr(postgres, "PERSIST", broken)
+    monkeypatch.setattr(batches, "PERSIST", broken)
 
     other = await open_log()
     async with aclosing(race(log, other)) as results:
