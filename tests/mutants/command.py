@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from tests.chaos.surroundings import commit, day, machine
 from tests.mutants.cores import CORES
+from tests.mutants.letters import LETTERS
 from tests.mutants.locks import LOCKS
 from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
@@ -26,7 +27,7 @@ from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
 from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LOCKS)
+MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LETTERS, *LOCKS)
 
 SEARCHED: Final = (
     "coordinator/core/",
