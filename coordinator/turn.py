@@ -377,7 +377,9 @@ class Turn:
         """Note a transition's records and messages; keep, or let go of, its state."""
         if step.dropped and live.summary.active:
             return  # nothing has changed, and it has its timer
-        self._note(live, step)
+        refusals = self._note(live, step)
+        while refusals:  # one may lead to the next, a thousand times
+            refusals += self._note(live, machine.react(live.state, refusals.pop(0), self._now_us))
         if live.summary.active:
             self._holdings.set_timer(live)
         elif live.summary.wake_at_us is not None:
@@ -388,7 +390,7 @@ class Turn:
             self._holdings.forget(live)
             self._let_go[live.gid] = live
 
-    def _note(self, live: Live, step: Transition[Any]) -> None:
+    def _note(self, live: Live, step: Transition[Any]) -> list[Event]:
         before = live.state if live.next_seq else None
         self.work.note_waits(live, before, step)
         live.state = step.state
@@ -397,14 +399,12 @@ class Turn:
             entries.append(entry := Entry(live.gid, seq, self._now_us, record))
             self.work.entries.append((live.shard, entry))
         live.next_seq += len(entries)
-        refusals = [self._send(live, send) for send in step.sends]
-        if entries or refusals or step.looks:
+        refusals = [no for send in step.sends if (no := self._send(live, send)) is not None]
+        if entries or step.sends or step.looks:
             self.work.trails.append(Trail(live, before, tuple(entries)))
             self._touch(live.shard)
         self._show(live)
-        for refusal in refusals:
-            if refusal is not None:
-                self._note(live, machine.react(live.state, refusal, self._now_us))
+        return refusals
 
     def _show(self, live: Live) -> None:
         """Bring the transaction's row up to its state."""

@@ -17,6 +17,7 @@ from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import ClusterFacts
 from coordinator.recall import input_hash
 from coordinator.turn import Known, Setting, Turn
+from sagas.model import Each, OnRefused
 from tests.core.coordinator.builders import (
     GID,
     START_US,
@@ -162,6 +163,12 @@ def outcomes_of(turn: Turn) -> list[tuple[str, str]]:
     return [(topic, said.outcome) for topic, said in told if isinstance(said, Outcome)]
 
 
+def ask(turn: Turn, begin: Begin, offset: int = 0) -> None:
+    """Let a start come to the only shard."""
+    record = seal(Envelope(begin), topic=TOPICS.requests, source="/test", key="k", partition=0)
+    turn.receive(Received(TOPICS.requests, 0, offset, record.key, record.value, record.headers, 0))
+
+
 def test_whoever_wants_a_reply_hears_the_outcome_too() -> None:
     """And also that a start was refused; both topics are told in one burst, or again."""
     quiet = atomic(branch("ledger", data=look_up("input", "missing")))
@@ -172,11 +179,23 @@ def test_whoever_wants_a_reply_hears_the_outcome_too() -> None:
     turn = Turn(setting, holdings, Known(), START_US)
 
     for offset, number in enumerate((1, 2)):
-        begin = Begin(definition=definition.name, key="k", input={"n": number})
-        sealed = seal(Envelope(begin), topic=TOPICS.requests, source="/test", key="k", partition=0)
-        turn.receive(
-            Received(TOPICS.requests, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
-        )
+        ask(turn, Begin(definition=definition.name, key="k", input={"n": number}), offset)
 
     both = ("trips.told", TOPICS.outcomes)
     assert outcomes_of(turn) == [(t, "ABORTED") for t in both] + [(t, "REFUSED") for t in both]
+
+
+def test_a_thousand_commands_that_no_topic_takes_are_refused_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each refusal leads to the next command: that must not end the process, and the next one."""
+    monkeypatch.setattr("coordinator.turn.MAX_BODY_BYTES", 10)
+    invite = replace(
+        step("invite", on_refused=OnRefused.CONTINUE), each=Each(look_up("input", "guests"), 1)
+    )
+    definition = saga(invite)
+    story, holdings = Story(definition), Holdings()
+    holdings.shards[0] = Shard(0, 1, 0, 0, 0)
+    turn = Turn(setting_of(story), holdings, Known(), START_US)
+    ask(turn, Begin(definition=definition.name, key="k", input={"guests": ["ann"] * 1000}))
+    assert outcomes_of(turn) == [(TOPICS.outcomes, "COMMITTED")]
