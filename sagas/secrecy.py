@@ -1,4 +1,4 @@
-"""What is sensitive must not be named where everything is shown: start keys, search words."""
+"""What is sensitive must not be named where all is shown: start keys, locks, search words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sagas.document import AtomicDocument, SagaDocument
 from sagas.problems import Problem
 from sagas.references import sensitive_names
 from sagas.source import Source
+from sagas.templates import texts
 
 
 def exposed(source: Source, document: SagaDocument | AtomicDocument) -> Iterator[Problem]:
@@ -18,6 +19,11 @@ def exposed(source: Source, document: SagaDocument | AtomicDocument) -> Iterator
         if re.search(rf"\bevent\.{re.escape(name)}\b", key):
             said = f"`{name}` is sensitive, and a start key is shown in lists, logs and traces"
             yield source.problem("sensitive-key", said, path=("start", "key"))
+        lock = document.lock.key if isinstance(document, SagaDocument) and document.lock else None
+        for text, path in texts(lock, ("lock", "key")):
+            if re.search(rf"\binput\.{re.escape(name)}\b", text):
+                said = f"`{name}` is sensitive, and whoever asks who has a lock sees its name"
+                yield source.problem("sensitive-key", said, path=path)
         for i, field in enumerate(document.index):
             if f"{field}.".startswith(f"{name}.") or f"{name}.".startswith(f"{field}."):
                 said = f"`{field}` is sensitive, and would be found by it"

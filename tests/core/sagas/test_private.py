@@ -103,3 +103,12 @@ def test_a_start_key_is_shown_everywhere(key: str) -> None:
     with pytest.raises(DefinitionInvalid, match="sensitive-key"):
         with_input("{properties: {card: {sensitive: true}}}", f'start: {{topic: t, key: "{key}"}}')
     with_input("{properties: {card: {sensitive: true}}}", "start: {topic: t, key: event.card_id}")
+
+
+def test_the_name_of_a_lock_is_shown_to_whoever_asks_who_has_it() -> None:
+    schema, lock = "{properties: {card: {sensitive: true}}}", 'lock: {key: "c:${ input.card }"}'
+    with pytest.raises(DefinitionInvalid, match="sensitive-key"):
+        with_input(schema, lock)
+    with pytest.raises(DefinitionInvalid, match="sensitive-key"):
+        with_input(schema, lock.replace('"c:${ input.card }"', '[x, "c:${ input.card }"]'))
+    with_input(schema, lock.replace("input.card", "input.card_id"))
