@@ -245,7 +245,8 @@ async def test_no_lock_is_held_by_two_while_owners_die(bank: Bank, company: Comp
     await asyncio.to_thread(company.cluster.start_coordinator, "coordinator-1")
     for n in (0, 1):
         await bank.deposit(LOCKED, *deposits[20 * n : 20 * n + 20])
-        await until(company, "SELECT FROM twofold.claim", 5)
+        begun = "SELECT FROM twofold.transaction WHERE start_key LIKE 'many-%'"
+        await until(company, begun, 20 * n + 5)
         await asyncio.to_thread(company.cluster.kill, f"coordinator-{n}")
         await asyncio.to_thread(company.cluster.launch_coordinator, f"heir-{n}")
     outcomes = await bank.ended(LOCKED, *keys)

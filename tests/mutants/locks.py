@@ -56,4 +56,11 @@ LOCKS: Final = (
         "self.buried)\n",
         "who has waited longest is served last after a takeover",
     ),
+    Mutant(
+        "lets the queue of the copy stand when a log was restored",
+        "recovery/locks.py",
+        "        if (name := gids.parse(claim.gid)) is None or name.shard in here\n",
+        "        if (name := gids.parse(claim.gid)) is None or name.shard not in here\n",
+        "who waited in the copy is served before who has the lock by now",
+    ),
 )

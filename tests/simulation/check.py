@@ -84,8 +84,9 @@ class Check(logs.Watching, databases.Watching):
         self.generation = 1
         """Of the log. What lower ones say is void, if anybody hears it at all."""
         self._offsets: dict[int, tuple[int, int]] = {}
-        self._holders: dict[str, str] | None = {}
-        """Who has which lock; None once a log was restored, which may have lost who had."""
+        self.recovering = False
+        """Whether a restored log is being brought up to date: two may turn out to have a lock."""
+        self._holders: dict[str, set[str]] = defaultdict(set)
 
     def insist(self, holds: object, invariant: str, text: str) -> None:
         """Note a violation, unless it holds."""
@@ -111,7 +112,8 @@ class Check(logs.Watching, databases.Watching):
         """See the log go back: what it says now is all it says. What others know, they know."""
         self.facts.clear()
         self.lost = True
-        self._holders = None
+        self.recovering = True
+        self._holders.clear()
         for gid in log.rows:
             entries = log.entries(gid)
             for entry in entries:
@@ -222,14 +224,14 @@ class Check(logs.Watching, databases.Watching):
 
     def _of_a_lock(self, facts: Facts, record: AnyRecord, gid: str) -> None:
         facts.closed = facts.closed or isinstance(record, Closed)
-        if self._holders is None:
-            return
         if isinstance(record, Closed):
-            self._holders = {lock: who for lock, who in self._holders.items() if who != gid}
+            for who in self._holders.values():
+                who.discard(gid)
         elif isinstance(record, Locked) and not record.beside:
-            holder = self._holders.setdefault(record.lock, gid)
-            said = f"{record.lock}: {holder} and {gid}"
-            self.insist(holder == gid, "a lock has one holder", said)
+            holders = self._holders[record.lock]
+            holders.add(gid)
+            alone = self.recovering or holders == {gid}
+            self.insist(alone, "a lock has one holder", f"{record.lock}: {sorted(holders)}")
 
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
         self.insist(facts.decision is None, "decided once", gid)

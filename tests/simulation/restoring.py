@@ -109,6 +109,7 @@ class Restoring:
         await server.persist(page.batch(here, world.shards))
         server.raise_generation()
         world.check.generation = facts.generation + 1
+        world.check.recovering = False
         await server.leave("recovery")
 
     def _told(self) -> dict[str, Outcome]:
