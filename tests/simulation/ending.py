@@ -131,8 +131,8 @@ def _atomic(check: Check, gid: str, facts: Facts, definition: Atomic) -> None:
 
 def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
     for name, step in definition.steps.items():
-        if step.call is None:
-            continue
+        if step.call is None or (step.each is not None and check.lost):
+            continue  # how many it was, the lost log knew
         done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
         match facts.outcome:
             case Outcome.COMMITTED:

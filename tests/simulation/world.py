@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
+from unittest.mock import patch
 
 import structlog
 
@@ -50,9 +51,6 @@ TICK_S: Final = 0.25
 REPLAYED_EACH: Final = 4
 """Every fourth seed ends with a replay of all that was said, which takes its time."""
 
-engine_module.PATIENCE_MS = 500  # an idle engine looks up less often
-machine.SLEEP_US = 300_000  # whoever waits sleeps
-engine_module.AHEAD_US, engine_module.LOOK_US = 200_000, 100_000
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=True
 )
@@ -350,11 +348,24 @@ class World:
         await asyncio.gather(*others, return_exceptions=True)
 
 
+@contextmanager
+def _short_sleep() -> Generator[None]:
+    """Let whoever waits sleep, and an idle engine look up less often: for one run only."""
+    with (
+        patch.object(engine_module, "PATIENCE_MS", 500),
+        patch.object(engine_module, "AHEAD_US", 200_000),
+        patch.object(engine_module, "LOOK_US", 100_000),
+        patch.object(machine, "SLEEP_US", 300_000),
+    ):
+        yield
+
+
 def simulate(plan: Plan, *, product: Product | None = None, telling: bool = False) -> Result:
     """Run one seed."""
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(_run(plan, product or Product(), telling=telling))
+        with _short_sleep():
+            return loop.run_until_complete(_run(plan, product or Product(), telling=telling))
     finally:
         loop.close()
 

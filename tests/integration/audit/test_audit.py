@@ -56,6 +56,7 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
         company.client, [transfer("repair", n) for n in (0, 1)]
     )
     assert await company.client.hear(places, seconds=30) == []
+    await company.expect_all_well()  # or what is still told of them would end what is planted
     aborted, committed = (company.client.outcomes[place].gid for place in places)
     unknown = fresh_gid()
     for gid, database, branch in [
