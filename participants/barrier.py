@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import asyncpg
@@ -158,7 +159,7 @@ async def _obey(
             done = dict(enumerate(replies))
             break
     for index in locked:  # others wait behind these, so they share the time
-        begin = _begin(lock_ms // len(locked))
+        begin = _begin(ceil(lock_ms / len(locked)))  # to Postgres, 0 is for ever
         done[index] = await _alone(connection, items[index], handlers, begin)
     return [done[index] for index in range(len(items))]
 
