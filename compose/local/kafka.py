@@ -25,6 +25,8 @@ STOP_SECONDS = 10.0
 STARTED = "Kafka Server started"
 HEAP_MB = 512
 JVM_FLAGS = ("-Xms64m", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8")
+# The best compiler of a JVM works for half a minute with all its might, before it pays.
+QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
 
 # One replica of everything, and no waiting for more consumers to join a group.
 FIXED_SETTINGS = {
@@ -93,9 +95,17 @@ def _listener_list(ports: Mapping[str, int]) -> str:
 class LocalKafka:
     """Kafka's own jars, run by this machine's Java."""
 
-    def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        for_speed: bool = False,
+    ) -> None:
+        """Describe a Kafka; one that is there for speed takes longer until it is at its best."""
         self.directory = directory.resolve()
         self.ports = Ports.choose()
+        self._flags = JVM_FLAGS if for_speed else (*JVM_FLAGS, *QUICK_FLAGS)
         self._settings = dict(settings or {})
         self._cluster, self._heap_mb, self._start_s = cluster_id(), HEAP_MB, START_SECONDS
         self._java: Java | None = None
@@ -110,9 +120,10 @@ class LocalKafka:
         *,
         progress: Callable[[str], None],
         settings: Mapping[str, str] | None = None,
+        for_speed: bool = False,
     ) -> Self:
         """A running Kafka whose data and log are in this directory."""
-        kafka = cls(directory, settings=settings)
+        kafka = cls(directory, settings=settings, for_speed=for_speed)
         try:
             kafka.launch(progress)
         except BaseException:
@@ -210,7 +221,7 @@ class LocalKafka:
     def _command(self, name: str, main_class: str, *arguments: str) -> Command:
         assert self._java is not None
         heap = f"-Xmx{self._heap_mb}m"
-        java = [str(self._java.path), heap, *JVM_FLAGS, "-cp", self._class_path, main_class]
+        java = [str(self._java.path), heap, *self._flags, "-cp", self._class_path, main_class]
         return Command(
             name=name,
             argv=[*java, *arguments],

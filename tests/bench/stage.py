@@ -40,7 +40,7 @@ class Servers:
                 directory / "postgres", databases=[*ours, *theirs, floors.LOG]
             )
             running.callback(postgres.stop)
-            kafka = LocalKafka.start(directory / "kafka", progress=lambda _: None)
+            kafka = LocalKafka.start(directory / "kafka", progress=lambda _: None, for_speed=True)
             running.callback(kafka.stop)
             yield cls(kafka, postgres)
 
