@@ -43,7 +43,7 @@ from coordinator.config import Config
 from coordinator.core import machine
 from coordinator.core.machine import State
 from coordinator.core.records import Entry, decode
-from coordinator.definitions import understood
+from coordinator.definitions import family, understood
 from coordinator.log.ask import ask
 from coordinator.log.store import storable
 from coordinator.log.views import RECORDS, definitions
@@ -140,7 +140,8 @@ class Library:
         """Read what was published since."""
         for stored in await definitions(log, self._known):
             try:
-                self._known[stored.hash] = understood(stored)
+                definition = understood(stored)
+                self._known |= {one.hash: one for one in family(definition)}
             except DefinitionInvalid as error:
                 self._known[stored.hash] = f"its definition: {error}"
 

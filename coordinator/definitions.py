@@ -6,7 +6,7 @@ follows the newest of its name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from coordinator.log.store import DecisionLog, StoredDefinition
 from sagas.loader import load_published
@@ -34,7 +34,7 @@ class Definitions:
 
     def add(self, definition: AnyDefinition) -> None:
         """Know a definition."""
-        self._by_hash[definition.hash] = definition
+        self._by_hash |= {one.hash: one for one in family(definition)}
         self._participants |= participants(definition)
         newest = self._newest.get(definition.name)
         if newest is None or newest.version < definition.version:
@@ -51,6 +51,11 @@ class Definitions:
     def of_name(self, name: str) -> tuple[AnyDefinition, ...]:
         """Return all versions of a definition."""
         return tuple(d for d in self._by_hash.values() if d.name == name)
+
+    def kept_us(self) -> Mapping[str, int]:
+        """Tell how long those of each name are kept, as parts of a newer version are."""
+        names = {one.name: one.name.partition(".")[0] for one in self._by_hash.values()}
+        return {name: self._newest[whole].retain_us for name, whole in names.items()}
 
     def all_newest(self) -> tuple[AnyDefinition, ...]:
         """Return the newest of every name."""
@@ -74,21 +79,32 @@ class Definitions:
         return bool(fresh)
 
 
-def understood(stored: StoredDefinition) -> AnyDefinition:
+def understood(stored: StoredDefinition, followed: str = "") -> AnyDefinition:
     """Read a published definition, by the rules that it was published under.
+
+    ``followed`` is the hash of the part of it that is wanted, if not all.
 
     Raises:
         sagas.loader.DefinitionInvalid: it cannot be understood at all.
 
     """
-    return load_published(stored.source, f"{stored.name} version {stored.version}")
+    definition = load_published(stored.source, f"{stored.name} version {stored.version}")
+    known = {one.hash: one for one in family(definition)}
+    return known.get(followed, definition)
+
+
+def family(definition: AnyDefinition) -> tuple[AnyDefinition, ...]:
+    """Return a definition, and those of the transactions that may begin as part of it."""
+    steps = definition.steps.values() if isinstance(definition, Saga) else ()
+    return (definition, *(group for step in steps for group in step.groups))
 
 
 def participants(definition: AnyDefinition) -> set[str]:
     """Return the participants that a definition may call."""
     if not isinstance(definition, Saga):
         return {branch.call.participant for branch in definition.branches.values()}
-    return {call.participant for step in definition.steps.values() for call in step.calls}
+    asked = {call.participant for step in definition.steps.values() for call in step.calls}
+    return asked.union(*(participants(one) for one in family(definition)[1:]))
 
 
 async def publish(log: DecisionLog, definition: AnyDefinition) -> bool:

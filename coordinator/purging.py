@@ -36,8 +36,7 @@ async def purge(
         gone = 0
         try:
             await definitions.refresh(log)
-            keep = {one.name: one.retain_us for one in definitions.all_newest()}
-            gone = await log.purge(keep, clock.now_us(), BATCH)
+            gone = await log.purge(definitions.kept_us(), clock.now_us(), BATCH)
         except LogUnavailable as error:
             logger.warning("purge_failed", reason=str(error))
         with suppress(TimeoutError):

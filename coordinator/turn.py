@@ -7,6 +7,7 @@ makes no sense, is buried with its reason and blocks nobody.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_tb
@@ -15,24 +16,25 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from coordinator.core import lock, machine
-from coordinator.core.events import Event, Letter, Looked, Published
+from coordinator.core import children, lock, machine
+from coordinator.core.events import Event, Letter, Looked, Published, Revoked
 from coordinator.core.lock import Lock
-from coordinator.core.records import Begun, Decision, Entry
-from coordinator.core.transition import Send, Transition
+from coordinator.core.records import Begun, Decision, Ended, Entry
+from coordinator.core.transition import Revoke, Send, Spawn, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live, Shard
-from coordinator.locks import changed, misplaced, shard_of
+from coordinator.locks import changed, misplaced
 from coordinator.log.store import Change, ClusterFacts, KnownStart, Place, Row
 from coordinator.recall import DefinitionGone, at_rest, input_hash
+from coordinator.sealing import buried, sealed
 from coordinator.telemetry import identity
 from coordinator.too_large import too_large
 from coordinator.work import Outgoing, Rested, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
 from sagas.search import terms
 from wire import gids
-from wire.envelope import MAX_BODY_BYTES, Envelope, Record, Unreadable, bury, seal, unseal
+from wire.envelope import MAX_BODY_BYTES, Envelope, Unreadable, unseal
 from wire.kafka import Received
 from wire.messages import (
     AnyMessage,
@@ -97,6 +99,7 @@ class Turn:
         self._known = known
         self._now_us = now_us
         self._let_go: dict[str, Live] = {}
+        self._errands: deque[tuple[Live, Spawn | Revoke | None]] = deque()
         self.work = Work()
 
     # ── what comes in ────────────────────────────────────────────────────────
@@ -114,7 +117,7 @@ class Turn:
             else:
                 self._reply(shard, envelope.message)
         except (Unreadable, Nonsense) as error:
-            self._bury(received, str(error), private=self._is_private(envelope))
+            self.work.buried.append(buried(self._setting, received, envelope, str(error)))
         self.work.positions[shard.id] = shard.position
 
     def resume(self, live: Live) -> None:
@@ -206,19 +209,25 @@ class Turn:
             traceparent=context,
             parent_span=parent,
         )
+        self._hold(gid, shard.id, definition, begun, digest)
+
+    def _hold(
+        self, gid: str, shard: int, definition: AnyDefinition, begun: Begun, digest: str
+    ) -> None:
+        """Let a transaction begin, and keep it in mind."""
         first = machine.begin(gid, definition, begun, self._now_us)
         summary = machine.summary(first.state)
-        live = Live(gid, shard.id, first.state, digest, 0, summary)
+        live = Live(gid, shard, first.state, digest, 0, summary)
         self.work.begun[gid] = Row(
             gid,
-            shard.id,
+            shard,
             definition.name,
             definition.hash,
-            begin.key,
+            begun.key,
             digest,
             self._now_us,
             *summary,
-            search=terms(definition.index, begin.input),
+            search=terms(definition.index, begun.input),
         )
         self._holdings.hold(live)
         self._apply(live, first)
@@ -236,7 +245,7 @@ class Turn:
             outcome="REFUSED",
             reason=known + reason,
         )
-        record = self._seal(Send(None, message, begin.key), None)
+        record = sealed(self._setting, Send(None, message, begin.key), None)
         self._tell(Outgoing(shard.id, record), definition)
 
     # ── orders ───────────────────────────────────────────────────────────────
@@ -313,7 +322,7 @@ class Turn:
             self._let_leave(shard, send)
 
     def _let_leave(self, shard: Shard, send: Send) -> None:
-        self.work.outgoing.append(Outgoing(shard.id, self._seal(send, None)))
+        self.work.outgoing.append(Outgoing(shard.id, sealed(self._setting, send, None)))
         self._touch(shard.id)
 
     def _arrived(self, shard: Shard, message: Arrived) -> None:
@@ -356,7 +365,7 @@ class Turn:
         if decision is None:
             return
         message = decision_message(inquired.gid, inquired.branch, decision)
-        record = self._seal(Send(inquired.participant, message, inquired.gid), None)
+        record = sealed(self._setting, Send(inquired.participant, message, inquired.gid), None)
         self.work.outgoing.append(Outgoing(shard.id, record))
 
     # ── transitions ──────────────────────────────────────────────────────────
@@ -380,6 +389,12 @@ class Turn:
         refusals = self._note(live, step)
         while refusals:  # one may lead to the next, a thousand times
             refusals += self._note(live, machine.react(live.state, refusals.pop(0), self._now_us))
+        self._keep(live)
+        while self._errands:
+            self._run_errand(*self._errands.popleft())
+
+    def _keep(self, live: Live) -> None:
+        """Hold a transaction for as long as it needs an owner."""
         if live.summary.active:
             self._holdings.set_timer(live)
         elif live.summary.wake_at_us is not None:
@@ -399,12 +414,35 @@ class Turn:
             entries.append(entry := Entry(live.gid, seq, self._now_us, record))
             self.work.entries.append((live.shard, entry))
         live.next_seq += len(entries)
+        self._errands += ((live, errand) for errand in step.errands)
+        if live.state.begun.parent and any(isinstance(one, Ended) for one in step.records):
+            self._errands.append((live, None))
         refusals = [no for send in step.sends if (no := self._send(live, send)) is not None]
         if entries or step.sends or step.looks:
             self.work.trails.append(Trail(live, before, tuple(entries)))
             self._touch(live.shard)
         self._show(live)
         return refusals
+
+    def _run_errand(self, live: Live, errand: Spawn | Revoke | None) -> None:
+        """Begin a child, or take one back; without an errand, tell its parent that it has ended."""
+        match errand:
+            case Spawn():
+                self._spawn(live, errand)
+            case Revoke():
+                if (child := self._holdings.live.get(errand.child)) is not None:
+                    self._react(child, Revoked())
+            case None:
+                if parent := self._holdings.live.get(live.state.begun.parent):  # not ended by hand
+                    self._react(parent, machine.returned(live.state))
+
+    def _spawn(self, parent: Live, spawn: Spawn) -> None:
+        """Begin a child, in the same commit as the fact that its parent has it."""
+        facts = self._setting.facts
+        begun = children.begun(parent.state.begun, parent.gid, spawn, facts.generation)
+        context, above = identity.part(begun.traceparent, parent.gid, spawn.gid, spawn.label)
+        begun = structs.replace(begun, traceparent=context, parent_span=above)
+        self._hold(spawn.gid, parent.shard, spawn.definition, begun, input_hash(begun.input))
 
     def _show(self, live: Live) -> None:
         """Bring the transaction's row up to its state."""
@@ -422,13 +460,13 @@ class Turn:
     def _send(self, live: Live, send: Send) -> Event | None:
         """Let a message leave, or say what its receiver would have: too large."""
         message, root = send.message, live.state.begun.traceparent
-        record = self._seal(send, root)
+        record = sealed(self._setting, send, root)
         size = len(record.value or b"") + len(record.key or b"")
         if size > MAX_BODY_BYTES:
             if not isinstance(message, OutcomeMessage):
                 return too_large(message, size)
             told = structs.replace(message, output=None, reason=f"its output has {size} bytes")
-            record = self._seal(send._replace(message=told), root)
+            record = sealed(self._setting, send._replace(message=told), root)
         if isinstance(message, OutcomeMessage):
             self._tell(Outgoing(live.shard, record, live.gid), live.state.definition)
         else:
@@ -441,23 +479,6 @@ class Turn:
             also = structs.replace(outcome.record, topic=topic)
             self.work.outgoing.append(Outgoing(outcome.shard, also))
         self.work.outgoing.append(outcome)
-
-    def _seal(self, send: Send, root: str | None) -> Record:
-        message = send.message
-        trace = identity.child(root, message.gid, message) if root else None
-        topics, shard = self._setting.topics, shard_of(message, self._setting.facts)
-        if shard is not None:
-            topic = topics.replies
-        else:
-            told = send.participant is None
-            topic = topics.outcomes if told else topics.commands(send.participant or "")
-        return seal(
-            Envelope(message, trace, send.deadline_us, self._setting.facts.generation),
-            topic=topic,
-            source=f"/twofold/{self._setting.facts.name}",
-            key=send.key,
-            partition=shard,
-        )
 
     # ── places ───────────────────────────────────────────────────────────────
 
@@ -477,24 +498,3 @@ class Turn:
         """See that a shard is written; where something was read, `receive` says how far."""
         if shard not in self.work.positions:
             self.work.positions[shard] = self._holdings.shards[shard].position
-
-    def _is_private(self, envelope: Envelope | None) -> bool:
-        """Tell whether a start has an input that is not for everyone."""
-        begin = envelope.message if envelope is not None else None
-        if not isinstance(begin, Begin):
-            return False
-        definition = self._setting.definitions.newest(begin.definition)
-        return definition is not None and definition.private is not None
-
-    def _bury(self, received: Received, reason: str, *, private: bool) -> None:
-        self.work.buried.append(
-            bury(
-                grave=self._setting.topics.dead_letters,
-                origin=f"{received.topic}/{received.partition}/{received.offset}",
-                reason=reason,
-                key=received.key,
-                value=received.value,
-                headers=received.headers,
-                private=private,
-            )
-        )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import msgspec
 
 from audit.facts import Facts, Transaction
-from coordinator.core import machine
+from coordinator.core import children, machine
 from coordinator.core.machine import State
-from coordinator.core.records import AnyRecord, Entry
+from coordinator.core.records import AnyRecord, ChildBegan, Entry
+from coordinator.core.transition import Spawn, Transition
 from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.recall import input_hash
 from recovery.locks import Holding, given, holdings
-from recovery.rebuild import PREPARED, Did, Sent, Traces, rebuild
+from recovery.parts import parts
+from recovery.rebuild import PREPARED, Did, Sent, Traces, proven, rebuild
 from recovery.starts import Asked, Said
 from sagas.search import terms
 from wire import gids
@@ -45,16 +48,28 @@ class Page:
         self._entries: list[tuple[int, Entry]] = []
         self._holdings: list[Holding] = []
         self.rebuilt: list[Rebuilt] = []
+        self.parts: set[str] = set()
+        """What may have begun as part of them."""
         found = collected(facts, said)
         for gid in names:
-            self._compare(gid, found(gid))
+            self._compare(gid, found)
 
-    def _compare(self, gid: str, traces: Traces) -> None:
+    def _compare(self, gid: str, found: Callable[[str], Traces]) -> None:
         known = self._facts.log.transactions.get(gid)
+        state = known.state if known is not None else None
+        definition = state.definition if state is not None else self._asked.get(gid)
+        if definition is None:
+            return  # an audit says what is wrong with it
+        if isinstance(definition, Asked):
+            definition = definition.definition
+        names = tuple(parts(gid, definition))
+        traced = {name: found(name) for name in names}
+        traces = replace(found(gid), parts={name: one for name, one in traced.items() if one})
         if known is not None:
             self._continue(known, traces)
         elif traces:
             self._begin(self._asked[gid], traces)
+        self.parts.update(traces.parts)
 
     def batch(self, positions: Mapping[int, Position], shards: int) -> Batch:
         """Return all that is to be persisted of it; ``shards`` are those of all stores."""
@@ -67,12 +82,13 @@ class Page:
     def _continue(self, known: Transaction, traces: Traces) -> None:
         if known.state is None or known.row is None:
             return  # an audit says what is wrong with it
-        state, records = rebuild(known.state, traces, self._facts.log.now_us)
+        move = proven(known.state, traces, self._facts.log.now_us)
+        state, records, shard = move.state, move.records, known.row.shard
         self._holdings += holdings(state)
         if not records:
             return
-        shard = known.row.shard
         self._note(known.gid, shard, max(known.seqs) + 1, records)
+        self._begin_parts(move, shard, traces)
         summary = machine.summary(state)
         self._changes.append(Change(known.gid, shard, *summary, self._facts.log.now_us))
         self._tell(known.gid, state, lost=False)
@@ -80,9 +96,15 @@ class Page:
     def _begin(self, asked: Asked, traces: Traces) -> None:
         definition = asked.definition
         first = machine.begin(asked.gid, definition, asked.begun(), asked.at_us)
-        state, more = rebuild(first.state, traces, self._facts.log.now_us)
+        # A transaction that does a step of it begins once it has an owner again: both at once.
+        alone = [one for one in first.records if not isinstance(one, ChildBegan)]
+        entries = [Entry(asked.gid, n, asked.at_us, one) for n, one in enumerate(alone)]
+        born = machine.recover(asked.gid, definition, entries)
+        move = proven(born, traces, self._facts.log.now_us)
+        state, more = move.state, move.records
         self._holdings += holdings(state)
-        self._note(asked.gid, asked.shard, 0, (*first.records, *more))
+        self._note(asked.gid, asked.shard, 0, (*alone, *more))
+        self._begin_parts(move, asked.shard, traces)
         self._begun.append(
             Row(
                 asked.gid,
@@ -97,6 +119,22 @@ class Page:
             )
         )
         self._tell(asked.gid, state, lost=True)
+
+    def _begin_parts(self, move: Transition[Any], shard: int, traces: Traces) -> None:
+        """Begin what has begun as part of a saga, in the commit in which that knows it."""
+        now_us, parent = self._facts.log.now_us, move.state
+        for spawn in move.errands:
+            if not isinstance(spawn, Spawn):
+                continue
+            begun = children.begun(parent.begun, parent.gid, spawn, generation=0)
+            born = machine.recover(
+                spawn.gid, spawn.definition, [Entry(spawn.gid, 0, now_us, begun)]
+            )
+            state, more = rebuild(born, traces.parts[spawn.gid], now_us)
+            self._note(spawn.gid, shard, 0, (begun, *more))
+            digest, summary = input_hash(begun.input), machine.summary(state)
+            row = (spawn.gid, shard, begun.name, begun.definition, begun.key, digest, now_us)
+            self._begun.append(Row(*row, *summary))
 
     def _note(self, gid: str, shard: int, seq: int, records: Sequence[AnyRecord]) -> None:
         now_us = self._facts.log.now_us

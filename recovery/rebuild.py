@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from coordinator.core import compensation, saga
+from coordinator.core import children, compensation, saga
 from coordinator.core.machine import State
 from coordinator.core.records import (
     AnyRecord,
@@ -44,6 +44,7 @@ from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
 from sagas.graph import ancestors
 from sagas.model import EvaluationFailed, Gate, OnRefused
+from wire import gids
 from wire.messages import Json
 from wire.messages import Outcome as Told
 
@@ -85,19 +86,25 @@ class Traces:
     """The last outcome that was told."""
     sent: Sent = Sent.NOTHING
     """What participants were sent, and may do yet."""
+    parts: Mapping[str, Traces] = field(default_factory=dict[str, "Traces"])
+    """By name, of those that have begun as part of it."""
 
     def __bool__(self) -> bool:
-        return bool(self.branches or self.steps or self.told or self.sent)
+        return bool(self.branches or self.steps or self.told or self.sent or self.parts)
 
 
 def rebuild(state: State, traces: Traces, now_us: int) -> tuple[State, tuple[AnyRecord, ...]]:
     """Return the state that the traces prove, and the records that lead to it."""
+    move = proven(state, traces, now_us)
+    return move.state, move.records
+
+
+def proven(state: State, traces: Traces, now_us: int) -> Move:
+    """Return the same, with those that have begun as part of it, as errands."""
     move: Move = Transition(state)
     if isinstance(state, TwoPhase):
-        move = _atomic(move, traces, now_us)
-    else:
-        move = _saga(move, traces, now_us)
-    return move.state, move.records
+        return _atomic(move, traces, now_us)
+    return _saga(move, traces, now_us)
 
 
 # ── atomic transactions ──────────────────────────────────────────────────────
@@ -157,7 +164,7 @@ def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
 def _saga(move: Move, traces: Traces, now_us: int) -> Move:
     if move.state.phase in (Phase.CLOSED, Phase.ENDED):
         return move
-    if traces.steps or traces.sent:
+    if traces.steps or traces.sent or traces.parts:
         move = _past_locks(move, now_us)
     if move.state.phase is not Phase.PARKED:
         move = _forward(move, traces, now_us)
@@ -210,6 +217,27 @@ def _spread(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     return _forward(move, traces, now_us)
 
 
+def _has_begun(state: SagaState, name: str, traces: Traces, *, undoing: bool = False) -> bool:
+    """Tell whether a transaction has begun that does a step, or undoes it."""
+    return gids.child(state.gid, children.label(name, 1, undoing=undoing)) in traces.parts
+
+
+def _traced(state: SagaState, traces: Traces) -> set[str]:
+    """Name the steps that have left a trace."""
+    return {*traces.steps, *(name for name in state.steps if _has_begun(state, name, traces))}
+
+
+def _with_child(move: Move, name: str, now_us: int) -> Move:
+    """Know a transaction that does a step: what came of it, it knows itself."""
+    step, state = move.state.definition.steps[name], move.state.steps[name]
+    if state.child is not None:
+        return move
+    try:
+        return children.ask(move, step, state, step.data(saga.scope(move.state)), now_us)
+    except EvaluationFailed:
+        return move  # it will be refused again
+
+
 def _goes_without(state: SagaState, name: str) -> bool:
     """Tell whether a saga goes on when this step is refused."""
     step = state.definition.steps.get(name)
@@ -227,13 +255,15 @@ def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     It had not if anything has left a trace that comes after the gate.
     """
     after = move.state.definition.dependents[name]
-    if _turned_back(move.state, traces) and not any(later in traces.steps for later in after):
+    if _turned_back(move.state, traces) and _traced(move.state, traces).isdisjoint(after):
         return move
     return move.remember(StepDone(step=name, attempt=1), now_us)
 
 
 def _past_silent(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     """Go past a step that left no trace: it was never to be asked, or asks nobody and is over."""
+    if _has_begun(move.state, name, traces):
+        return _with_child(move, name, now_us)
     definition = move.state.definition
     step = definition.steps[name]
     try:
@@ -243,7 +273,9 @@ def _past_silent(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     if not wanted:
         return move.remember(StepSkipped(step=name), now_us)
     needs = {one.name: one.needs for one in definition.steps.values()}
-    over = any(name in ancestors(needs, later) for later in traces.steps if later in needs)
+    over = any(
+        name in ancestors(needs, later) for later in _traced(move.state, traces) if later in needs
+    )
     if step.has_effect or not over:
         return move
     # What it had waited for is lost; that it had come is not.
@@ -259,7 +291,8 @@ def _turned_back(state: SagaState, traces: Traces) -> bool:
         or (did.status == "refused" and not _goes_without(state, name))
         for name, did in traces.steps.items()
     )
-    return back or Sent.UNDO in traces.sent
+    undone = any(_has_begun(state, name, traces, undoing=True) for name in state.steps)
+    return back or undone or Sent.UNDO in traces.sent
 
 
 def _back(move: Move, traces: Traces, now_us: int) -> Move:

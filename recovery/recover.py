@@ -32,8 +32,10 @@ from coordinator.marks import Marks
 from coordinator.service import load_files
 from recovery.locks import cleared
 from recovery.page import Page, Rebuilt
+from recovery.parts import parts
 from recovery.sealing import seal
 from recovery.starts import Asked, Naming, Said, asked_since, by_shard, sent_since, told_ever
+from sagas.model import AnyDefinition
 from wire.kafka import ShardReader
 from wire.topics import Topics
 
@@ -54,7 +56,7 @@ POSITIONS: Final = (
     "SELECT id, epoch, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
 )
 KNOWN: Final = "SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[])"
-NOT_ENDED: Final = "SELECT gid FROM twofold.transaction WHERE status <> 'ended'"
+NOT_ENDED: Final = "SELECT gid, definition FROM twofold.transaction WHERE status <> 'ended'"
 RAISE: Final = """
     WITH raised AS (UPDATE twofold.cluster SET generation = $2 WHERE generation = $1 RETURNING 1)
     INSERT INTO twofold.recovery (from_generation, to_generation, rebuilt, actor, reason)
@@ -142,13 +144,14 @@ class Recovery:
         ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
         # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.
         moved = [p._replace(replies_offset=ends[topics.replies, p.shard]) for p in positions]
-        rebuilt = await self._rebuild(log, {p.shard: p for p in moved}, asked, said)
+        rebuilt, begun_as_parts = await self._rebuild(log, {p.shard: p for p in moved}, asked, said)
         if self.reason is not None:
             raised = (facts.generation, newest + 1, len(rebuilt), self.actor, self.reason)
             if not await ask(log.pool, RAISE, *raised):
                 raise Trouble("somebody else has recovered this log meanwhile.")
         traced = by_shard([*await self.source.in_doubt(), *said.told], {p.shard for p in positions})
-        unexplained = set(traced) - {one.gid for one in rebuilt} - await self._known(log, traced)
+        explained = {one.gid for one in rebuilt} | begun_as_parts | await self._known(log, traced)
+        unexplained = set(traced) - explained
         return Done(self.number, forgotten, newest + 1, rebuilt, sorted(unexplained))
 
     async def _said(self, log: PostgresLog, topics: Topics) -> Said:
@@ -167,8 +170,9 @@ class Recovery:
         purged = {name for name in names if born_us(name) < purged_us}
         return purged | {row[0] for page in pages for row in await ask(log.pool, KNOWN, page)}
 
-    async def _not_ended(self, log: PostgresLog) -> list[str]:
-        return [row[0] for row in await ask(log.pool, NOT_ENDED, within_s=None)]
+    async def _not_ended(self, log: PostgresLog) -> dict[str, AnyDefinition | None]:
+        found = await ask(log.pool, NOT_ENDED, within_s=None)
+        return {gid: self.definitions.by_hash(followed) for gid, followed in found}
 
     async def _rebuild(
         self,
@@ -176,18 +180,23 @@ class Recovery:
         positions: Mapping[int, Position],
         asked: Mapping[str, Asked],
         said: Said,
-    ) -> list[Rebuilt]:
-        wanted = sorted({*await self._not_ended(log), *asked})
+    ) -> tuple[list[Rebuilt], set[str]]:
+        follow = await self._not_ended(log)
+        follow |= {gid: one.definition for gid, one in asked.items()}
+        wanted = sorted(follow)
         shards = (await log.facts()).shards
         old = cleared(await log.claims(positions), positions)
         await self._persist(log, Batch(list(positions.values()), [], [], [], claims=old))
-        found: list[Rebuilt] = []
+        found, begun_as_parts = list[Rebuilt](), set[str]()
         for start in range(0, len(wanted), PAGE):
             names = wanted[start : start + PAGE]
-            page = Page(names, await self.source.read(names), asked, said)
+            known = {gid: definition for gid in names if (definition := follow[gid])}
+            children = [part for gid, one in known.items() for part in parts(gid, one)]
+            page = Page(names, await self.source.read([*names, *children]), asked, said)
             found += page.rebuilt
+            begun_as_parts |= page.parts
             await self._persist(log, page.batch(positions, shards))
-        return found
+        return found, begun_as_parts
 
     async def _persist(self, log: PostgresLog, batch: Batch) -> None:
         """Persist a page, and where replies go on."""

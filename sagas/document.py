@@ -180,6 +180,23 @@ Confirm = Annotated[
 ]
 
 
+class GroupUndoPart(Part):
+    """How a branch of an atomic step is undone: by a branch of another transaction."""
+
+    call: Annotated[CallText, Field(description="participant.command, of a branch")]
+    with_: Annotated[
+        dict[str, Any] | None, Field(alias="with", description="default: what the branch got")
+    ] = None
+
+
+AnyGroupUndo = Annotated[
+    Annotated[CallText, Tag("<call>")]
+    | Annotated[GroupUndoPart, Tag("<part>")]
+    | Annotated[NoUndoPart, Tag("<none>")],
+    Discriminator(_undo_tag),
+]
+
+
 class TccPart(Part):
     """A reservation that is confirmed once there is no way back, and cancelled before."""
 
@@ -235,6 +252,27 @@ class LockPart(Part):
     ] = "wait"
 
 
+class GroupBranchPart(Part):
+    """One branch of an atomic step, and how it is undone if the saga goes back."""
+
+    call: Annotated[CallText, Field(description="participant.command")]
+    with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
+    undo: Annotated[
+        AnyGroupUndo | None,
+        Field(description="a branch that undoes it: participant.command, or {call, with}"),
+    ] = None
+
+
+class GroupPart(Part):
+    """Branches that commit together or not at all, as one step."""
+
+    branches: Annotated[
+        dict[Id, GroupBranchPart],
+        Field(min_length=1, max_length=50, description="what commits together, by id"),
+    ]
+    vote_timeout: Annotated[Duration, Field(description="for all votes")] = 10 * SECOND_US
+
+
 class StepPart(Part):
     """One step of a saga."""
 
@@ -256,6 +294,10 @@ class StepPart(Part):
     ] = None
     approve: Annotated[
         ApprovePart | None, Field(description="by a person: {roles, timeout, on_timeout}")
+    ] = None
+    atomic: Annotated[
+        GroupPart | None,
+        Field(description="in place of call and undo: {branches, vote_timeout}, all or nothing"),
     ] = None
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
@@ -302,7 +344,7 @@ class StepPart(Part):
         return self.wait if self.approve is None else self.approve
 
 
-WORKS: Final = ("call", "tcc", "wait", "approve")
+WORKS: Final = ("call", "tcc", "atomic", "wait", "approve")
 """What a step may do, of which each step does one."""
 
 
@@ -373,7 +415,6 @@ DOCUMENTS: Final[dict[str, type[SagaDocument | AtomicDocument]]] = {
 }
 LATER: Final = frozenset(
     {
-        "atomic",
         "migrate_from",
         "saga",
     }

@@ -59,7 +59,7 @@ def _step(step: Step, undo: Any) -> str:
     elif step.pivot:
         words.append("pivot")
     elif step.undo is not None:
-        words.append(f"undo: {step.undo.call}")
+        words.append(f"undo: {step.undo.work}")
     elif undo is not None:
         words.append("may stand")
     return _label(*words)

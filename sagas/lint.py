@@ -7,10 +7,10 @@ stable and part of the language.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sagas import graph, references, tcc
-from sagas.document import AskPart, NoUndoPart, SagaDocument, StepPart, TccPart, UndoPart
+from sagas.document import AskPart, GroupPart, NoUndoPart, SagaDocument, StepPart, TccPart, UndoPart
 from sagas.hints import meant_as_expression
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
@@ -140,6 +140,8 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
             yield from _never_goes_back(source, name, step, said)
         elif step.waits is not None:
             continue  # it leaves nothing to undo
+        elif name in before and step.atomic is not None:
+            yield from _each_is_undone(source, name, step.atomic)
         elif name in before and step.way_back is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
             participant = (step.first_call or "").partition(".")[0]
@@ -218,32 +220,44 @@ def _asks_nobody(source: Source, document: SagaDocument) -> Iterator[Problem]:
     """Refuse what is about a participant's answer where no participant is asked."""
     words = {name: field.alias or name for name, field in StepPart.model_fields.items()}
     for name, step in document.steps.items():
-        if step.waits is None:
+        if step.waits is None and step.atomic is None:
             continue
         for field in sorted(step.model_fields_set & _OF_CALLS):
             yield source.problem(
                 "asks-nobody",
-                f"step `{name}` asks no participant: `{words[field]}` means nothing there",
+                f"step `{name}` asks no participant itself: `{words[field]}` means nothing there",
                 f"remove `{words[field]}`",
                 path=("steps", name, words[field]),
                 key=True,
             )
 
 
-_OF_CALLS = frozenset({"with_", "key", "timeout", "retry", "undo", "on_unknown"})
+_OF_CALLS: Final = frozenset({"with_", "key", "timeout", "retry", "undo", "on_unknown"})
 
 
 def _has_no_undo(
     source: Source, name: str, step: StepPart, code: Code, why: str
 ) -> Iterator[Problem]:
-    if step.undo is not None and not isinstance(step.undo, NoUndoPart):
-        yield source.problem(
-            code,
-            f"step `{name}` {why} and is never undone",
-            "remove `undo`",
-            path=("steps", name, "undo"),
-            key=True,
-        )
+    undos: dict[Path, object] = {("steps", name, "undo"): step.undo}
+    for branch, part in step.atomic.branches.items() if step.atomic is not None else ():
+        undos["steps", name, "atomic", "branches", branch, "undo"] = part.undo
+    for path, undo in undos.items():
+        if undo is not None and not isinstance(undo, NoUndoPart):
+            said = f"step `{name}` {why} and is never undone"
+            yield source.problem(code, said, "remove `undo`", path=path, key=True)
+
+
+def _each_is_undone(source: Source, name: str, part: GroupPart) -> Iterator[Problem]:
+    for branch, one in part.branches.items():
+        path = ("steps", name, "atomic", "branches", branch)
+        if one.undo is None:
+            yield source.problem(
+                "undo-missing",
+                f"branch `{branch}` of step `{name}` has no undo, and the saga may go back",
+                f'add `undo: {_participant(one.call)}.…`, or `undo: {{none: "why it may stand"}}`',
+                path=path,
+                key=True,
+            )
 
 
 def _never_goes_back(source: Source, name: str, step: StepPart, why: str) -> Iterator[Problem]:
@@ -261,6 +275,8 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
     timeouts = dict.fromkeys(needs, 0)
     for name, step in document.steps.items():
         timeouts[name] = step.timeout if step.waits is None else step.waits.timeout or 0
+        if step.atomic is not None:
+            timeouts[name] = step.atomic.vote_timeout
         if step.tcc is not None:
             timeouts[tcc.confirm_of(name)] = _asked(step.tcc.confirm).timeout
     longest = graph.longest_us(needs, timeouts)

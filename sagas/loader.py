@@ -30,6 +30,7 @@ from sagas.expressions import (
     compile_key,
 )
 from sagas.fallback import always_has_a_value
+from sagas.group import Whole, as_step
 from sagas.lint import lint, needs_of, unheeded
 from sagas.model import (
     AnyDefinition,
@@ -54,6 +55,7 @@ from sagas.model import (
     Undo,
     Work,
 )
+from sagas.parts import compile_holes, hole, is_result, named, texts_of
 from sagas.private import Find, Private, no_places
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean
 from sagas.schedule import ScheduleInvalid, event_of, schedule
@@ -61,7 +63,7 @@ from sagas.schema import SchemaInvalid, input_check
 from sagas.secrecy import exposed
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
-from sagas.templates import build, compile_text, keys_with_holes, texts
+from sagas.templates import build, keys_with_holes, texts
 from sagas.works import approval_of, asked, call, gate, retry_of, wait_of
 
 _ALWAYS: Final = ("input", "txn")
@@ -136,9 +138,17 @@ class _Reader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._hash = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
+        self._whole = Whole("", 0, self._hash, source.text, 0)
         self.problems: list[Problem] = []
 
     def saga(self, document: SagaDocument) -> Saga:
+        begins = self._begins(document)
+        self._whole = self._whole._replace(
+            name=document.saga,
+            version=document.version,
+            retain_us=document.retain,
+            private=begins["private"] is not None,
+        )
         needs = tcc.with_confirms(document, needs_of(document))
         confirms = {tcc.confirm_of(name): name for name in document.steps}
         steps: dict[str, Step] = {}
@@ -150,14 +160,14 @@ class _Reader:
             else:
                 tried = steps[confirms[name]]
                 steps[name] = self._confirm(name, tried, document.steps, needs)
-        results = _named("steps", document.steps)
+        results = named("steps", document.steps)
         self._bears_skipping(document.output, ("output",), results, document.steps, of=None)
         return Saga(
             name=document.saga,
             version=document.version,
             hash=self._hash,
             source=self._source.text,
-            **self._begins(document),
+            **begins,
             output=self._output(document.output, results),
             retain_us=document.retain,
             index=document.index,
@@ -184,7 +194,7 @@ class _Reader:
             hash=self._hash,
             source=self._source.text,
             **self._begins(document),
-            output=self._output(document.output, _named("branches", branches)),
+            output=self._output(document.output, named("branches", branches)),
             retain_us=document.retain,
             index=document.index,
             vote_timeout_us=document.vote_timeout,
@@ -195,29 +205,37 @@ class _Reader:
 
     def _step(self, name: str, parts: Mapping[str, StepPart], needs: dict[str, list[str]]) -> Step:
         part, path = parts[name], ("steps", name)
-        before = _named("steps", graph.ancestors(needs, name))
+        before = named("steps", graph.ancestors(needs, name))
         seen = (*_ALWAYS, *before, *(_ELEMENT if part.each is not None else ()))
-        said: dict[str, Any] = {"with": part.with_, "key": _hole(part.key), "if": _hole(part.if_)}
-        said["each"] = _hole(part.each)
+        said: dict[str, Any] = {"with": part.with_, "key": hole(part.key), "if": hole(part.if_)}
+        said["each"] = hole(part.each)
+        if part.atomic is not None:
+            said |= {"atomic": {"branches": texts_of(part.atomic)}}
         if isinstance(part.way_back, UndoPart):
             back = {"with": part.way_back.with_}
             said |= {"undo": back} if part.tcc is None else {"tcc": {"cancel": back}}
         if part.wait is not None:
-            said["wait"] = {"match": _hole(part.wait.match)}
+            said["wait"] = {"match": hole(part.wait.match)}
         self._bears_skipping(said, path, before, parts, of=part.if_)
+        if part.atomic is None:
+            work: Work = self._work(part, path, (*_ALWAYS, *before))
+            data = self._template(part.with_, (*path, "with"), seen)
+            undo = self._undo(name, part, seen)
+        else:
+            work, data, undo = as_step(self._whole, name, part.atomic, seen, self._template)
         return Step(
             name=name,
             needs=tuple(needs[name]),
             condition=self._guarded(
                 compile_condition, part.if_, (*path, "if"), (*_ALWAYS, *before)
             ),
-            work=self._work(part, path, (*_ALWAYS, *before)),
-            data=self._template(part.with_, (*path, "with"), seen),
+            work=work,
+            data=data,
             key=self._expression(part.key, (*path, "key"), seen),
             timeout_us=part.timeout,
             retry=retry_of(part.retry),
             on_unknown=OnUnknown(part.on_unknown),
-            undo=self._undo(name, part, seen),
+            undo=undo,
             each=self._each(part, (*path, "each"), before),
             pivot=part.pivot,
             on_refused=OnRefused(part.on_refused),
@@ -255,7 +273,7 @@ class _Reader:
             data = self._template(undo.with_, path, names)
             self._needs_fallback(name, undo.with_, path, names)
         return Undo(
-            call=call(undo.call), data=data, timeout_us=undo.timeout, retry=retry_of(undo.retry)
+            work=call(undo.call), data=data, timeout_us=undo.timeout, retry=retry_of(undo.retry)
         )
 
     def _confirm(
@@ -268,7 +286,7 @@ class _Reader:
         path: Path = ("steps", tried.name, "tcc", "confirm", "with")
         if confirm.with_ is not None:
             before = [n for n in graph.ancestors(needs, name) if n in parts]
-            known = _named("steps", before)
+            known = named("steps", before)
             self._bears_skipping(confirm.with_, path, known, parts, of=part.if_)
             data = self._template(confirm.with_, path, (*_ALWAYS, *known))
         return Step(
@@ -314,7 +332,7 @@ class _Reader:
         A step under the same condition as the other, letter by letter, may rely on it,
         unless the other may be refused as well.
         """
-        names = (*_ALWAYS, *_ELEMENT, *_named("steps", parts))
+        names = (*_ALWAYS, *_ELEMENT, *named("steps", parts))
         for result in results:
             relied_on = parts[result.partition(".")[2]]
             condition, waits = relied_on.if_, relied_on.waits
@@ -425,7 +443,7 @@ class _Reader:
         return build(value, path, lambda text, where: self._text(text, where, names))
 
     def _text(self, text: str, path: Path, names: Collection[str]) -> Expression:
-        made = self._guarded(_compile_text, text, path, names)
+        made = self._guarded(compile_holes, text, path, names)
         return made or (lambda _scope: None)  # reported, and never used
 
     def _guarded(
@@ -441,7 +459,7 @@ class _Reader:
         try:
             return make(text, names)
         except ExpressionInvalid as error:
-            results = [name for name in error.unknown if _is_result(name) and "input" in names]
+            results = [name for name in error.unknown if is_result(name) and "input" in names]
             self.problems += [self._reference(name, path, names) for name in results]
             if not results:
                 planned = any(name.partition(".")[0] in LATER for name in error.unknown)
@@ -468,19 +486,3 @@ class _Reader:
         said = f"there is no {'step' if root == 'steps' else 'branch'} `{name}`"
         done = [one.partition(".")[2] for one in names if one.startswith(f"{root}.")]
         return self._source.problem("unknown-step", said, did_you_mean(name, done), path=path)
-
-
-def _named(root: str, ids: Collection[str]) -> list[str]:
-    return [f"{root}.{one}" for one in ids]
-
-
-def _is_result(dotted: str) -> bool:
-    return dotted.partition(".")[0] in ("steps", "branches")
-
-
-def _compile_text(text: str, names: Collection[str]) -> Expression:
-    return compile_text(text, lambda source: compile_expression(source, names))
-
-
-def _hole(expression: str | None) -> str | None:
-    return None if expression is None else f"${{ {expression} }}"

@@ -115,7 +115,17 @@ class Approve:
         return "a person's approval" + (f" ({', '.join(self.roles)})" if self.roles else "")
 
 
-Work: TypeAlias = Call | Gate | Wait | Approve
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Branches that commit together: a transaction of its own, as a step of a saga."""
+
+    definition: Atomic
+
+    def __str__(self) -> str:
+        return " + ".join(str(branch.call) for branch in self.definition.branches.values())
+
+
+Work: TypeAlias = Call | Gate | Group | Wait | Approve
 """What a step does."""
 
 
@@ -228,10 +238,15 @@ class Lock:
 class Undo:
     """How a step is undone. Without ``data`` it gets what the step got."""
 
-    call: Call
+    work: Call | Group
     data: Expression | None
     timeout_us: int
     retry: Retry
+
+    @property
+    def call(self) -> Call | None:
+        """Whom it asks, if it asks a participant."""
+        return self.work if isinstance(self.work, Call) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,9 +287,15 @@ class Step:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """All that it may ask of participants: what it does, and how that is undone."""
+        """All that it may ask of participants itself: what it does, and how that is undone."""
         undo = self.undo.call if self.undo is not None else None
         return tuple(call for call in (self.call, undo) if call is not None)
+
+    @property
+    def groups(self) -> tuple[Atomic, ...]:
+        """The transactions that may begin as part of it."""
+        works = (self.work, self.undo.work if self.undo is not None else None)
+        return tuple(work.definition for work in works if isinstance(work, Group))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,23 @@ def unique_of_start(at_ms: int, partition: int, offset: int, key: str, definitio
     return uuid7(max(0, at_ms) * 1000, int.from_bytes(digest, "big"))
 
 
+def child(gid: str, label: str) -> str:
+    """Name a transaction that is part of another: of the same shard, and as old.
+
+    ``label`` names it among all parts of the other one.
+    """
+    parent = parse(gid)
+    assert parent is not None, f"{gid} is no name"
+    digest = hashlib.blake2b(f"{gid}/{label}".encode(), digest_size=10).digest()
+    unique = uuid7(parent.began_us, int.from_bytes(digest, "big"))
+    return str(parent._replace(unique=unique))
+
+
+def child_key(gid: str, label: str) -> str:
+    """Return what a part of a transaction has for a start key: one that no start can have."""
+    return f"{gid}\u00a0{label}"
+
+
 def uuid7(now_us: int, random80: int) -> str:
     """Lay out a UUIDv7 (RFC 9562, 5.7) as 32 hex digits from its time and 74 of 80 other bits."""
     value = (now_us // 1000 & (1 << 48) - 1) << 80 | random80 & (1 << 80) - 1

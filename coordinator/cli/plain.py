@@ -16,6 +16,8 @@ from coordinator.core.records import (
     AnyRecord,
     AttemptFailed,
     Begun,
+    ChildBegan,
+    ChildEnded,
     Closed,
     CompensationBegan,
     Decided,
@@ -141,7 +143,9 @@ def _of_a_lock(record: Locking | Locked) -> str:
 
 
 def _of_a_step(
-    record: StepDone
+    record: ChildBegan
+    | ChildEnded
+    | StepDone
     | StepSkipped
     | StepSpread
     | StepRefused
@@ -154,10 +158,12 @@ def _of_a_step(
 ) -> str:
     step = record.step
     match record:
-        case StepDone() if step == PIVOT:
-            return "all that is written is done: from here on there is no way back"
+        case ChildBegan() | ChildEnded():
+            return _of_a_child(record)
+        case AttemptFailed() | UndoFailed():
+            return _failed(record, at_us)
         case StepDone():
-            return f"{step} is done" + (f", at attempt {record.attempt}" * (record.attempt > 1))
+            return _done(record)
         case StepSkipped():
             why = "it was refused" if record.refused else "its condition is false"
             return f"{step} is skipped: {why}"
@@ -173,11 +179,25 @@ def _of_a_step(
             return f"{step} waits for {what}"
         case StepUndone():
             return f"{step} is undone" if record.undone else f"{step} had nothing to undo"
-        case AttemptFailed() | UndoFailed():
-            what = f"undoing {step}" if isinstance(record, UndoFailed) else step
-            failed = "" if record.why is Unanswered.SILENT else " failed"
-            tried = f"attempt {record.attempt} of {what}{failed}: {record.reason or 'no reason'}"
-            return tried + _next(record.retry_at_us, at_us)
+
+
+def _done(record: StepDone) -> str:
+    if record.step == PIVOT:
+        return "all that is written is done: from here on there is no way back"
+    return f"{record.step} is done" + f", at attempt {record.attempt}" * (record.attempt > 1)
+
+
+def _of_a_child(record: ChildBegan | ChildEnded) -> str:
+    if isinstance(record, ChildBegan):
+        return f"{record.step} is {'undone' if record.undoing else 'done'} by {record.child}"
+    return f"{record.step}: {record.child} has ended, {record.outcome}{_because(record.reason)}"
+
+
+def _failed(record: AttemptFailed | UndoFailed, at_us: int) -> str:
+    what = f"undoing {record.step}" if isinstance(record, UndoFailed) else record.step
+    failed = "" if record.why is Unanswered.SILENT else " failed"
+    tried = f"attempt {record.attempt} of {what}{failed}: {record.reason or 'no reason'}"
+    return tried + _next(record.retry_at_us, at_us)
 
 
 def _next(retry_at_us: int | None, at_us: int) -> str:
@@ -240,6 +260,8 @@ def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
     if state.waits is not None and state.phase is StepPhase.RUNNING:
         return _waiting(step, state, state.waits, now_us)
     asked = asked_of(step, state)
+    if state.child is not None and state.child.outcome is None:
+        return f"for {state.child.gid} to end, which does {step.name}"
     undoing = "to undo " if state.phase is StepPhase.UNDOING else ""
     attempt = f"attempt {state.attempt} of {asked.retry.attempts}"
     if asked.retry.budget_us is not None:
@@ -275,7 +297,7 @@ def asked_of(step: Step, state: StepState) -> Step | Undo:
 
 def work_of(asked: Step | Undo) -> Work:
     """Return what is done then."""
-    return asked.work if isinstance(asked, Step) else asked.call
+    return asked.work
 
 
 def _deadline(saga: SagaState, now_us: int) -> str:

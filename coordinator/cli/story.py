@@ -14,7 +14,7 @@ import msgspec
 from coordinator.cli import plain
 from coordinator.core import machine
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, CompensationBegan, Decision, Entry, StepDone
+from coordinator.core.records import Begun, ChildEnded, CompensationBegan, Decision, Entry, StepDone
 from coordinator.core.saga_state import Phase as SagaPhase
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.two_phase_state import Phase, TwoPhase
@@ -129,7 +129,7 @@ class Story:
             return record
         if isinstance(entry.record, Begun):
             record["input"] = self.input
-        elif isinstance(entry.record, StepDone) and entry.record.step in private.parts:
+        elif isinstance(entry.record, StepDone | ChildEnded) and entry.record.step in private.parts:
             record["data"] = HIDDEN
         return self._veiled(record)
 
@@ -212,6 +212,8 @@ def _step(
                 timeout_us=over_us(step, state, None),
                 note=state.waits.key,
             )
+        case StepPhase.RUNNING | StepPhase.UNDOING if state.child is not None:
+            return part._replace(since_us=since_us, note=f"by {state.child.gid}")
         case StepPhase.RUNNING | StepPhase.UNDOING:
             part = part._replace(attempt=state.attempt, attempts=asked.retry.attempts)
             if state.since_us > now_us:

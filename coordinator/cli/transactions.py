@@ -104,7 +104,7 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
         note(f"there is no transaction {named}{hint}")
         return False
     view = detail.view
-    definition = understood(detail.definition)
+    definition = understood(detail.definition, detail.followed)
     story = Story.of(view.gid, definition, detail.entries, now_us)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}
@@ -125,6 +125,7 @@ def _print_header(view: TransactionView, story: Story, owner: Owner | None) -> N
         when = f"{began}, {plain.span(max(0, story.now_us - view.began_us))} ago"
     lines = [
         ("gid", view.gid),
+        ("part of", story.state.begun.parent),
         ("state", f"{view.outcome or story.state.phase}; {when}"),
         ("reason", view.reason),
         ("waits", story.waits),

@@ -79,14 +79,12 @@ def ask(move: Move, step: Step, state: StepState, values: Mapping[str, Any], now
     """Send one compensation."""
     undo = step.undo
     assert undo is not None, f"{step.name} has no undo and is not to be undone"
+    assert undo.call is not None, f"{step.name} is undone by nobody"
     try:
         data = (undo.data or step.data)(values)
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
-        record = UndoFailed(
-            step=step.name, attempt=state.attempt, why=Unanswered.FAILED, reason=str(error)
-        )
-        return _stick(move, record, now_us)
+        return cannot_be_asked(move, step, state, str(error), now_us)
     compensate = Compensate(
         gid=move.state.gid,
         step=step.name,
@@ -104,6 +102,12 @@ def asked(move: Move, step: Step, state: StepState, send: Send, now_us: int) -> 
     sent = Asked((state.phase, state.attempt, state.since_us), now_us)
     note = {**move.state.asked, step.name: sent}
     return replace(move, state=replace(move.state, asked=note), sends=(*move.sends, send))
+
+
+def cannot_be_asked(move: Move, step: Step, state: StepState, why: str, now_us: int) -> Move:
+    """What an undo needs has no value, and never will: what stands is a person's business."""
+    record = UndoFailed(step=step.name, attempt=state.attempt, why=Unanswered.FAILED, reason=why)
+    return _stick(move, record, now_us)
 
 
 def _attempt_failed(

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from coordinator.core.records import Outcome
 from wire.messages import (
     Compensated,
     End,
@@ -79,6 +80,20 @@ class WaitOver(msgspec.Struct, frozen=True):
     step: str
 
 
+class Returned(msgspec.Struct, frozen=True):
+    """A step's child has ended."""
+
+    step: str
+    child: str
+    outcome: Outcome
+    data: Json = None
+    reason: str = ""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """The parent goes back: what is not decided is not to happen."""
+
+
 Event: TypeAlias = (
     Reply
     | Order
@@ -87,6 +102,8 @@ Event: TypeAlias = (
     | DeadlinePassed
     | StepSilent
     | UndoSilent
+    | Returned
+    | Revoked
     | Looked
     | WaitOver
 )
@@ -114,6 +131,8 @@ class Kind(StrEnum):
     UNDO_BUSY = "undo busy"
     UNDO_FAILED = "undo failed"
     UNDO_SILENT = "undo silent"
+    CHILD_ENDED = "child ended"
+    REVOKED = "revoked"
     DEADLINE_PASSED = "deadline passed"
     PUBLISHED = "published"
     LETTERS_LOOKED_AT = "letters looked at"
@@ -176,6 +195,8 @@ _PLAIN: dict[type[Event], Kind] = {
     LockDenied: Kind.LOCK_DENIED,
     LockReleased: Kind.LOCK_RELEASED,
     LockRelease: Kind.LOCK_GIVEN_BACK,
+    Returned: Kind.CHILD_ENDED,
+    Revoked: Kind.REVOKED,
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table, waiting
-from coordinator.core.events import Event, kind
+from coordinator.core.events import Event, Returned, kind
 from coordinator.core.records import Begun, Entry, Parked
 from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Look, Rules, Summary, Transition
@@ -96,6 +96,15 @@ def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> St
     for entry in rest:
         state = state.evolve(entry.record, entry.at_us)
     return state
+
+
+def returned(state: State) -> Returned:
+    """Tell how a transaction has ended, to the one that it is a part of."""
+    assert isinstance(state, TwoPhase), f"{state.gid} is a part of nothing"
+    assert state.outcome is not None, f"{state.gid} has not ended"
+    output = state.decided.output if state.decided else None
+    step = state.begun.step
+    return Returned(step, state.gid, state.outcome, data=output, reason=state.reason)
 
 
 def told(state: State) -> State:

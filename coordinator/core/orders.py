@@ -32,6 +32,7 @@ from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase import Step
 from coordinator.core.two_phase_state import TwoPhase
+from sagas.model import Group
 from wire.messages import Action, End, Order
 
 
@@ -110,9 +111,13 @@ def abort_parked(txn: TwoPhase, order: Order, now_us: int) -> Step:
 
 
 def try_again(saga: SagaState, order: Order, now_us: int) -> Move:
-    """Ask again, with all attempts. What was refused is not: that answer is for good."""
+    """Ask again, with all attempts. What was refused is not: that answer is for good.
+
+    But branches that commit together are asked as another transaction.
+    """
     assert saga.before is not None, f"{saga.gid} is not parked"
-    refused = ", ".join(step.name for step, _ in saga.in_phase(StepPhase.REFUSED))
+    no = saga.in_phase(StepPhase.REFUSED)
+    refused = ", ".join(step.name for step, _ in no if not isinstance(step.work, Group))
     if refused and saga.before.phase is Phase.RUNNING:
         why = f"{refused} was refused, which its participant remembers: skip, compensate or resolve"
         return obeyed(saga, order, now_us, why)

@@ -60,6 +60,12 @@ class Begun(Record, frozen=True, kw_only=True, tag="begun"):
     input: dict[str, Json]
     traceparent: str = ""
     parent_span: str = ""
+    parent: str = ""
+    """The saga of which it does a step. It is told how this ends, and nobody else."""
+    step: str = ""
+    again: bool = False
+    """A log was lost since its saga was named. Its branches may have been asked before, and
+    have committed: so only they can say no, and no silence can."""
 
 
 class Decided(Record, frozen=True, kw_only=True, tag="decided"):
@@ -86,6 +92,25 @@ class Hazard(Record, frozen=True, kw_only=True, tag="hazard"):
     branch: str
     end: End
     reason: str
+
+
+class ChildBegan(Record, frozen=True, kw_only=True, tag="child-began"):
+    """A transaction has begun that does a step, or, ``undoing``, undoes it."""
+
+    step: str
+    child: str
+    attempt: int
+    undoing: bool = False
+
+
+class ChildEnded(Record, frozen=True, kw_only=True, tag="child-ended"):
+    """It has ended: all of it is done, or nothing."""
+
+    step: str
+    child: str
+    outcome: Outcome
+    data: Json = None
+    reason: str = ""
 
 
 class StepDone(Record, frozen=True, kw_only=True, tag="step-done"):
@@ -232,6 +257,8 @@ AnyRecord: TypeAlias = (
     | Decided
     | Withdrawn
     | Hazard
+    | ChildBegan
+    | ChildEnded
     | StepDone
     | StepSkipped
     | StepSpread

@@ -10,12 +10,12 @@ or logs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from msgspec.structs import replace
 
-from coordinator.core import compensation, locking, waiting
+from coordinator.core import children, compensation, locking, waiting
 from coordinator.core.events import (
     DeadlinePassed,
     Event,
@@ -52,6 +52,7 @@ from sagas.model import (
     Call,
     EvaluationFailed,
     Gate,
+    Group,
     OnDeadline,
     OnRefused,
     OnUnknown,
@@ -92,11 +93,16 @@ def step_refused(saga: SagaState, event: Executed, now_us: int) -> Move:
     """A business no: the step has no effect. It is gone without, or those before it are undone."""
     if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
         return stale
-    move = Transition(saga)
-    if saga.definition.steps[event.step].on_refused is OnRefused.CONTINUE:
-        refused = StepRefused(step=event.step, attempt=event.attempt, reason=event.reason)
-        return skip(move.remember(refused, now_us), event.step, now_us, refused=True)
-    return refuse(move, event.step, event.attempt, event.reason, now_us)
+    step = saga.definition.steps[event.step]
+    return _say_no(Transition(saga), step, event.attempt, event.reason, now_us)
+
+
+def _say_no(move: Move, step: Step, attempt: int, reason: str, now_us: int) -> Move:
+    """Go on without a step where the definition says so, or turn."""
+    if step.on_refused is OnRefused.CONTINUE:
+        refused = StepRefused(step=step.name, attempt=attempt, reason=reason)
+        return skip(move.remember(refused, now_us), step.name, now_us, refused=True)
+    return refuse(move, step.name, attempt, reason, now_us)
 
 
 def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
@@ -239,11 +245,12 @@ def begin(saga: SagaState, now_us: int) -> Move:
 
 def dispatch(move: Move, now_us: int) -> Move:
     """Add the messages that the state calls for and that are due."""
+    while (back := next(children.returned(move.state), None)) is not None:
+        move = _conclude(move, *back, now_us)
     while ready := tuple(_unasked(move.state, now_us)):
         values, known = scope(move.state), len(move.records)
         for step, state in ready:
-            ask = compensation.ask if state.phase is StepPhase.UNDOING else _ask
-            move = ask(move, step, state, values, now_us)
+            move = _asker(step, state)(move, step, state, values, now_us)
             if len(move.records) > known:
                 break  # a new fact: others may be ready now, or none of these any more
     saga = move.state
@@ -254,6 +261,24 @@ def dispatch(move: Move, now_us: int) -> Move:
             sends=(*move.sends, _outcome(saga, saga.outcome)),
         )
     return locking.dispatch(move, now_us) if saga.definition.lock is not None else move
+
+
+def _asker(step: Step, state: StepState) -> Callable[..., Move]:
+    if state.phase is not StepPhase.UNDOING:
+        return _ask
+    return children.take_back if children.waited_for(step, state) else compensation.ask
+
+
+def _conclude(move: Move, step: Step, state: StepState, now_us: int) -> Move:
+    """Take up what a child has brought."""
+    child = state.child
+    assert child is not None, f"{step.name} has no child"
+    if state.phase is StepPhase.UNDOING:
+        return children.taken_back(move, step, state, now_us)
+    if child.outcome is Outcome.COMMITTED:
+        done = StepDone(step=step.name, attempt=state.attempt, data=child.data)
+        return close_if_done(move.remember(done, now_us), now_us)
+    return _say_no(move, step, state.attempt, child.reason, now_us)
 
 
 def _telling(saga: SagaState) -> bool:
@@ -296,6 +321,8 @@ def _ask(move: Move, step: Step, state: StepState, values: Scope, now_us: int) -
         case Gate():
             done = StepDone(step=step.name, attempt=state.attempt)
             return close_if_done(move.remember(done, now_us), now_us)
+        case Group():
+            return children.ask(move, step, state, data, now_us)
         case Call(participant, command):
             execute = Execute(
                 gid=move.state.gid,
@@ -345,7 +372,11 @@ def skip(move: Move, step: str, now_us: int, *, refused: bool = False) -> Move:
 
 def wake_at_us(saga: SagaState) -> int | None:
     """Tell when time alone will next change something."""
-    asking = [next_at_us(saga, step, state) for step, state in _asking(saga)]
+    asking = [
+        next_at_us(saga, step, state)
+        for step, state in _asking(saga)
+        if not (_is_asked(saga, step, state) and children.waited_for(step, state))
+    ]
     times = [at_us for at_us in asking if at_us is not None]
     if _deadline_counts(saga):
         times.append(saga.deadline_us)
@@ -388,6 +419,8 @@ def due(saga: SagaState, now_us: int) -> Iterator[Event]:
     if _deadline_counts(saga) and saga.deadline_us <= now_us:
         yield DeadlinePassed()
     for step, state in _asking(saga):
+        if children.waited_for(step, state):
+            continue
         at_us = next_at_us(saga, step, state)
         if not _is_asked(saga, step, state) or at_us is None or at_us > now_us:
             continue
@@ -415,7 +448,8 @@ def summary(saga: SagaState) -> Summary:
         case Phase.ENDED:
             return Summary(Status.ENDED, saga.outcome, active=False)
         case Phase.PARKED:
-            return Summary(Status.PARKED, saga.outcome, active=not saga.told)
+            waits = not saga.told or children.open_children(saga)
+            return Summary(Status.PARKED, saga.outcome, active=waits)
         case _:
             return OPEN
 

@@ -17,6 +17,8 @@ from coordinator.core.records import (
     AnyRecord,
     AttemptFailed,
     Begun,
+    ChildBegan,
+    ChildEnded,
     Closed,
     CompensationBegan,
     Ended,
@@ -35,7 +37,7 @@ from coordinator.core.records import (
     WaitBegan,
 )
 from sagas.each import spread
-from sagas.model import Gate, OnUndoFailure, Retry, Saga, Step
+from sagas.model import Gate, Group, OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
 
@@ -69,6 +71,21 @@ class StepPhase(StrEnum):
 OVER: Final = (StepPhase.DONE, StepPhase.SKIPPED)
 """What needs a step that stands there may start."""
 
+_WAY_BACK: Final = (StepPhase.STUCK,)
+_WAY_ON: Final = (StepPhase.EXHAUSTED, StepPhase.REFUSED)
+"""What a person may order to be tried again."""
+
+
+class Child(NamedTuple):
+    """The transaction that does a step, or undoes it. Without outcome it has not ended."""
+
+    gid: str
+    attempt: int
+    undoing: bool
+    outcome: Outcome | None = None
+    data: Json = None
+    reason: str = ""
+
 
 class StepState(msgspec.Struct, frozen=True):
     """One step: the attempt it is at, since when, and what it returned.
@@ -88,6 +105,8 @@ class StepState(msgspec.Struct, frozen=True):
     waits: WaitBegan | None = None
     """For what it waits, once it does."""
     waits_since_us: int = 0
+    child: Child | None = None
+    """The last one."""
 
     @classmethod
     def ready(cls, at_us: int) -> StepState:
@@ -214,8 +233,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._spread(record, at_us)
             case StepRefused() | StepUndone():
                 return self._without_effect(record, at_us)
-            case StepDeferred() | WaitBegan():
-                return self._put_off(record, at_us)
+            case StepDeferred() | WaitBegan() | ChildBegan() | ChildEnded():
+                return self._under_way(record, at_us)
             case AttemptFailed() | UndoFailed():
                 return self._attempt_failed(record, at_us)
             case CompensationBegan():
@@ -237,6 +256,22 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             state = replace(self, passed=self.passed + 1, lock_since_us=at_us, talk=Talk())
         all_passed = state.passed == len(state.locks)
         return state.unlocked(state.lock_since_us) if all_passed else state
+
+    def with_child(self, record: ChildBegan | ChildEnded) -> SagaState:
+        """Note a child, or its end, also for when a person lets a parked saga go on."""
+        if isinstance(record, ChildBegan):
+            began = Child(record.child, record.attempt, record.undoing)
+            return self._set(record.step, child=began)
+        before = self.before.with_child(record) if self.before is not None else None
+        child = self.steps[record.step].child
+        if child is None or child.gid != record.child:
+            return self
+        ended = child._replace(outcome=record.outcome, data=record.data, reason=record.reason)
+        asked = {step: sent for step, sent in self.asked.items() if step != record.step}
+        # Also where the saga turned back meanwhile: what undoes it may need its result.
+        state = self.steps[record.step]
+        data = state.data if child.undoing else record.data
+        return replace(self._set(record.step, child=ended, data=data), before=before, asked=asked)
 
     def _over(self, record: Parked | Closed | Ended) -> SagaState:
         match record:
@@ -285,7 +320,11 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
         return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
 
-    def _put_off(self, record: StepDeferred | WaitBegan, at_us: int) -> SagaState:
+    def _under_way(
+        self, record: StepDeferred | WaitBegan | ChildBegan | ChildEnded, at_us: int
+    ) -> SagaState:
+        if isinstance(record, ChildBegan | ChildEnded):
+            return self.with_child(record)
         if isinstance(record, WaitBegan):
             return self._set(record.step, waits=record, waits_since_us=at_us)
         return self._set(
@@ -327,7 +366,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         happened = (StepPhase.RUNNING, StepPhase.DONE, StepPhase.EXHAUSTED)
         final = {step.confirms for step, _ in self.in_phase(*happened)}
         for step, state in self.in_phase(*happened):
-            if step.has_effect:
+            if step.has_effect and not _never_begun(step, state):
                 stands = step.undo is None or step.name in final
                 phase = StepPhase.STANDING if stands else StepPhase.TO_UNDO
                 steps[step.name] = replace(state, phase=phase)
@@ -366,7 +405,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """Give what no attempt was left for all its attempts again."""
         steps = dict(self.steps)
         back = self.phase is Phase.COMPENSATING
-        for step, state in self.in_phase(StepPhase.STUCK if back else StepPhase.EXHAUSTED):
+        for step, state in self.in_phase(*(_WAY_BACK if back else _WAY_ON)):
+            if state.phase is StepPhase.REFUSED and not isinstance(step.work, Group):
+                continue
             steps[step.name] = replace(
                 state,
                 phase=StepPhase.UNDOING if back else StepPhase.RUNNING,
@@ -391,6 +432,11 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         """Tell whether a step cannot be undone, and nothing below it is to be before it is."""
         stuck = self.steps[step.name].phase is StepPhase.STUCK
         return stuck and step.on_undo_failure is OnUndoFailure.PARK
+
+
+def _never_begun(step: Step, state: StepState) -> bool:
+    """Tell whether a step that is a transaction of its own has none: that is known for certain."""
+    return isinstance(step.work, Group) and state.child is None and state.phase is StepPhase.RUNNING
 
 
 _LOGGED: Final = SagaState.__struct_fields__.index("asked")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import arrivals, compensation, locking, orders
+from coordinator.core import arrivals, children, compensation, locking, orders
 from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
@@ -32,6 +32,8 @@ KINDS: Final = (
     *_UNDO,
     *_LOCK,
     *_WAIT,
+    Kind.CHILD_ENDED,
+    Kind.REVOKED,
     Kind.DEADLINE_PASSED,
     Kind.PUBLISHED,
     *ORDERS,
@@ -63,6 +65,13 @@ RULES: Final = table(
     drop(_P.COMPENSATING, _STEP, "late: its undo is on the way and finds what is there"),
     drop(_P.COMPENSATING, Kind.DEADLINE_PASSED, "going back has no deadline"),
     drop(_P.COMPENSATING, Kind.PUBLISHED, "there is no outcome yet"),
+    *(
+        on(phase, Kind.CHILD_ENDED, children.ended, "in the same commit as its own end")
+        for phase in (_P.RUNNING, _P.COMPENSATING, _P.PARKED)
+    ),
+    drop(_P.LOCKING, Kind.CHILD_ENDED, "nothing has begun yet"),
+    drop((_P.CLOSED, _P.ENDED), Kind.CHILD_ENDED, "the outcome stands"),
+    drop(Phase, Kind.REVOKED, "no saga is a part of another"),
     on(_P.CLOSED, Kind.PUBLISHED, outcome_told, "everyone knows: the end"),
     on(_P.PARKED, Kind.PUBLISHED, parking_told, "everyone knows that it waits"),
     drop(_P.ENDED, Kind.PUBLISHED, "told already"),

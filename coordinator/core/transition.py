@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
+from sagas.model import Atomic
 from wire.messages import Command, LockMessage
 from wire.messages import Outcome as OutcomeMessage
 
@@ -49,6 +50,25 @@ class Look(NamedTuple):
     step: str
     topic: str
     key: str
+
+
+class Spawn(NamedTuple):
+    """A transaction that is to begin as part of another, in the same turn.
+
+    ``label`` names it among all that its parent ever begins.
+    """
+
+    step: str
+    label: str
+    gid: str
+    definition: Atomic
+    input: dict[str, Any]
+
+
+class Revoke(NamedTuple):
+    """A child that is not to happen any more, if it can still be helped."""
+
+    child: str
 
 
 class Summary(NamedTuple):
@@ -95,6 +115,8 @@ class Transition(msgspec.Struct, Generic[S], frozen=True):
     sends: tuple[Send, ...] = ()
     looks: tuple[Look, ...] = ()
     dropped: str = ""
+    errands: tuple[Spawn | Revoke, ...] = ()
+    """What is to be done in the same turn, about transactions that are part of this one."""
 
     def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:
         """Add a fact. The log and the state cannot differ, since both come from here.

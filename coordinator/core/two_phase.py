@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from coordinator.core.events import DeadlinePassed, Event, Published
+from coordinator.core.events import DeadlinePassed, Event, Published, Revoked
 from coordinator.core.records import (
     Decided,
     Decision,
@@ -41,6 +41,7 @@ from wire.messages import Outcome as OutcomeMessage
 RESEND_FIRST_US: Final = 1_000_000
 RESEND_MAX_US: Final = 300_000_000
 RESEND_TOLD_US: Final = 30_000_000
+_REVOKED: Final = "the saga that it is a part of goes back"
 
 
 Step = Transition[TwoPhase]
@@ -59,6 +60,13 @@ def count_vote(txn: TwoPhase, event: Voted, now_us: int) -> Step:
     if txn.waiting_for:
         return Transition(txn)
     return decide(Transition(txn), Decision.COMMIT, "", now_us)
+
+
+def count_committed(txn: TwoPhase, event: Voted, now_us: int) -> Step:
+    """A log that was lost had decided so: what has committed is as good as a yes, and binds."""
+    if not txn.begun.again:
+        return Transition(txn, dropped="only a lone branch may; the rollback will find out")
+    return count_vote(txn, replace(event, vote=Vote.COMMIT), now_us)
 
 
 def vote_against(txn: TwoPhase, event: Voted, now_us: int) -> Step:
@@ -85,6 +93,18 @@ def withdraw(txn: TwoPhase, _event: DeadlinePassed, now_us: int) -> Step:
     """The lone branch may have committed: its silence decides nothing, so it is asked."""
     reason = f"no answer in time from {_names(txn.waiting_for)}"
     return Transition(txn).remember(Withdrawn(reason=reason), now_us)
+
+
+def revoke(txn: TwoPhase, _event: Revoked, now_us: int) -> Step:
+    """The saga that it is a part of goes back."""
+    if txn.begun.again:
+        return Transition(txn, dropped="its branches may have committed: they are asked")
+    return decide(Transition(txn), Decision.ABORT, _REVOKED, now_us)
+
+
+def revoke_lone(txn: TwoPhase, _event: Revoked, now_us: int) -> Step:
+    """The lone branch may have committed: it is asked, as at the deadline."""
+    return Transition(txn).remember(Withdrawn(reason=_REVOKED), now_us)
 
 
 def decide(step: Step, decision: Decision, reason: str, now_us: int) -> Step:
@@ -165,7 +185,7 @@ def parking_told(txn: TwoPhase, _event: Published, _now_us: int) -> Step:
 def finish_if_complete(step: Step, now_us: int) -> Step:
     """End once every branch has ended and the outcome is told."""
     txn = step.state
-    if txn.waiting_for or not txn.told:
+    if txn.waiting_for or not (txn.told or txn.begun.parent):
         return step
     if not txn.hazards:
         return step.remember(Ended(), now_us)
@@ -225,6 +245,8 @@ def begin(txn: TwoPhase, now_us: int) -> Step:
 
 def dispatch(step: Step, now_us: int) -> Step:
     """Add the messages that the state calls for and that are due."""
+    if step.state.begun.parent and step.state.phase in (Phase.COMMITTING, Phase.ABORTING):
+        step = finish_if_complete(step, now_us)  # nobody else must be told first
     txn = step.state
     sends: list[Send] = []
     asked = dict(txn.asked)
@@ -251,6 +273,8 @@ def _next_question(txn: TwoPhase, branch: str) -> tuple[int, int]:
 
 def _telling(txn: TwoPhase) -> bool:
     """Whether somebody may not yet know the outcome."""
+    if txn.begun.parent and txn.phase is not Phase.PARKED:
+        return False  # but that it waits for a person is for everyone
     return txn.outcome is not None and txn.phase is not Phase.ENDED and not txn.told
 
 
@@ -270,7 +294,7 @@ def ask_again(txn: TwoPhase, branch: str, now_us: int) -> TwoPhase:
 def wake_at_us(txn: TwoPhase) -> int | None:
     """Tell when time alone will next change something."""
     times = [_next_question(txn, name)[0] for name in txn.waiting_for]
-    if txn.phase in (Phase.PREPARING, Phase.DELEGATED):
+    if txn.votes_in_time:
         times.append(txn.deadline_us)
     if _telling(txn):
         times.append(txn.tell_at_us)
@@ -284,7 +308,7 @@ def expects_answers(txn: TwoPhase) -> bool:
 
 def due(txn: TwoPhase, now_us: int) -> Iterator[Event]:
     """Tell what time has brought."""
-    if txn.phase in (Phase.PREPARING, Phase.DELEGATED) and txn.deadline_us <= now_us:
+    if txn.votes_in_time and txn.deadline_us <= now_us:
         yield DeadlinePassed()
 
 
@@ -335,7 +359,7 @@ def _question(txn: TwoPhase, name: str) -> Send:
                 data=branch.data(scope(txn)),
                 one_phase=txn.phase is Phase.DELEGATED,
             )
-            return Send(where, prepare, key, txn.deadline_us)
+            return Send(where, prepare, key, txn.deadline_us if txn.votes_in_time else None)
         case Phase.COMMITTING:
             return Send(where, Commit(gid=txn.gid, branch=name), key)
         case _:

@@ -155,6 +155,12 @@ class TwoPhase(msgspec.Struct, frozen=True, eq=False):
         return self.starts_us + self.definition.vote_timeout_us
 
     @property
+    def votes_in_time(self) -> bool:
+        """Whether a vote is waited for that is a no if it does not come in time."""
+        again = self.begun.again and self.phase is Phase.PREPARING
+        return self.phase in (Phase.PREPARING, Phase.DELEGATED) and not again
+
+    @property
     def waiting_for(self) -> tuple[str, ...]:
         """The branches that must still answer before this phase can end."""
         if self.resolved:

@@ -66,6 +66,8 @@ class TransactionDetail(NamedTuple):
     view: TransactionView
     definition: StoredDefinition
     entries: Sequence[Entry]
+    followed: str
+    """The hash of what it follows: of the definition, or of a part of it."""
 
 
 _COLUMNS = """
@@ -88,7 +90,7 @@ _OF_EACH_NAME = """
      CROSS JOIN LATERAL (
            SELECT * FROM twofold.transaction t WHERE t.name = n.name AND {conditions}
             ORDER BY t.began_at DESC, t.gid DESC LIMIT $1) AS t
-      JOIN twofold.definition d ON d.hash = t.definition
+      JOIN twofold.definition d ON d.hash = split_part(t.definition, '#', 1)
      ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
 """
 
@@ -97,7 +99,7 @@ _UNENDED = """
     WITH t AS MATERIALIZED (
          SELECT * FROM twofold.transaction WHERE status <> 'ended')
     SELECT {columns}
-      FROM t JOIN twofold.definition d ON d.hash = t.definition
+      FROM t JOIN twofold.definition d ON d.hash = split_part(t.definition, '#', 1)
      WHERE {conditions}
      ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
 """
@@ -106,14 +108,15 @@ _UNENDED = """
 _FOUND = """
     WITH t AS MATERIALIZED (SELECT * FROM twofold.transaction t WHERE {found})
     SELECT {columns}
-      FROM t JOIN twofold.definition d ON d.hash = t.definition
+      FROM t JOIN twofold.definition d ON d.hash = split_part(t.definition, '#', 1)
      WHERE {conditions}
      ORDER BY t.began_at DESC, t.gid DESC LIMIT $1
 """
 
 _ONE = """
-    SELECT {columns}, d.hash, d.source
-      FROM twofold.transaction t JOIN twofold.definition d ON d.hash = t.definition
+    SELECT {columns}, d.hash, d.source, t.definition
+      FROM twofold.transaction t
+      JOIN twofold.definition d ON d.hash = split_part(t.definition, '#', 1)
      WHERE t.gid = $1
 """
 
@@ -275,7 +278,7 @@ async def show(source: Any, gid: str) -> TransactionDetail | None:
     entries = await records(source, [gid])
     view = _view(rows[0], reason(entry.record for entry in entries))
     definition = StoredDefinition(rows[0]["hash"], view.name, view.version, rows[0]["source"])
-    return TransactionDetail(view, definition, entries)
+    return TransactionDetail(view, definition, entries, rows[0]["definition"])
 
 
 def reason(records: Iterable[Any]) -> str:

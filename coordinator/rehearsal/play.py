@@ -8,18 +8,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from coordinator.core import machine
-from coordinator.core.events import Published
+from msgspec import structs
+
+from coordinator.core import children, machine
+from coordinator.core.events import Published, Revoked
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, Entry, Ordered
-from coordinator.core.transition import Transition
+from coordinator.core.records import Begun, Ended, Entry, Ordered
+from coordinator.core.transition import Revoke, Send, Spawn, Transition
 from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
 from coordinator.rehearsal.arrivals import Arrivals, Happening, News
 from sagas.model import AnyDefinition
 from wire.messages import (
     Command,
+    Compensate,
     Compensated,
+    Execute,
     Executed,
     Json,
     Order,
@@ -29,6 +33,7 @@ from wire.messages import (
     Voted,
 )
 
+GENERATION: Final = 1
 GID: Final = "tf1.rehearsal.1.0.00000000000070008000000000000001"
 MOST_TURNS: Final = 1_000_000
 
@@ -67,9 +72,15 @@ class Play:
     """When it was told how it ended, or that it is parked. What comes later changes nothing."""
     told: Outcome | None = None
     """What everybody is told of its end."""
-    log: list[Entry] = field(default_factory=list[Entry])
+    logs: dict[str, list[Entry]] = field(default_factory=dict[str, list[Entry]])
+    """By name: of the transaction itself, and of those that are part of it."""
     happened: list[Happened] = field(default_factory=list[Happened])
-    _coming: list[tuple[int, int, Any]] = field(default_factory=list[tuple[int, int, Any]])
+    _states: dict[str, State] = field(default_factory=dict[str, State])
+    _prefixes: dict[str, str] = field(default_factory=dict[str, str])
+    """What the branches of a part are called before the participants, beside their names."""
+    _coming: list[tuple[int, int, str, Any]] = field(
+        default_factory=list[tuple[int, int, str, Any]]
+    )
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -87,91 +98,143 @@ class Play:
             key=key,
             input=given,
         )
-        state = self._take(machine.begin(GID, self.definition, begun, self.now_us))
+        self._begin(GID, machine.begin(GID, self.definition, begun, self.now_us), "")
         for _ in range(MOST_TURNS):
-            active = machine.summary(state).active
-            wake_us = machine.wake_at_us(state) if active else None
+            active = machine.summary(self._states[GID]).active
+            wake_us, gid = self._next_wake()
             if self._coming and (wake_us is None or self._coming[0][0] <= wake_us):
-                self.now_us, _, event = heapq.heappop(self._coming)
-                state = self._hear(state, event)
-                if self._dies_after(event):
-                    state = self._take_over()
+                self.now_us, _, gid, event = heapq.heappop(self._coming)
+                self._hear(gid, event)
+                if self._dies_after(gid, event):
+                    self._take_over()
             elif wake_us is not None:
                 self.now_us = max(self.now_us, wake_us)
-                state = self._take(machine.wake(state, self.now_us))
+                self._take(gid, machine.wake(self._states[gid], self.now_us))
             else:
                 break
             if active:
                 self.ended_us = self.now_us
-        return state
+        return self._states[GID]
 
-    def _hear(self, state: State, event: Any) -> State:
+    def _hear(self, gid: str, event: Any) -> None:
         """Take what comes; of what happens beside the transaction, note what becomes of it."""
         if not isinstance(event, News | Order):
-            return self._take(machine.react(state, event, self.now_us))
+            self._take(gid, machine.react(self._states[gid], event, self.now_us))
+            return
         became = "nobody waits for it"
-        for heard in self._arrivals.happens(event, state, self.now_us):
+        for heard in self._arrivals.happens(event, self._states[gid], self.now_us):
             if isinstance(heard, Order):
-                move = machine.obey(state, heard, self.now_us)
+                move = machine.obey(self._states[gid], heard, self.now_us)
                 refused = next(one.refused for one in move.records if isinstance(one, Ordered))
                 became = f"refused: {refused}" if refused else "done"
             else:
-                move = machine.react(state, heard, self.now_us)
+                move = machine.react(self._states[gid], heard, self.now_us)
                 became = "taken" if move.records else "it does not match"
-            state = self._take(move)
+            self._take(gid, move)
         self.happened.append(Happened(self.now_us, event, became))
-        return state
 
-    def _come(self, at_us: int, event: Any) -> None:
-        heapq.heappush(self._coming, (at_us, next(self._numbers), event))
+    def _come(self, at_us: int, event: Any, gid: str = GID) -> None:
+        heapq.heappush(self._coming, (at_us, next(self._numbers), gid, event))
 
-    def _take(self, move: Transition[Any]) -> State:
+    def _next_wake(self) -> tuple[int | None, str]:
+        """Tell when time alone will change something, and for whom."""
+        times = (
+            (at_us, gid)
+            for gid, state in self._states.items()
+            if machine.summary(state).active and (at_us := machine.wake_at_us(state)) is not None
+        )
+        return min(times, default=(None, GID))
+
+    def _begin(self, gid: str, move: Transition[Any], prefix: str) -> None:
+        self.logs[gid], self._prefixes[gid] = [], prefix
+        self._take(gid, move)
+
+    def _take(self, gid: str, move: Transition[Any]) -> None:
         """Write down what is so, then send; or die in between."""
-        for record in move.records:
-            self.log.append(Entry(GID, len(self.log), self.now_us, record))
+        log = self.logs[gid]
+        log += [Entry(gid, n, self.now_us, one) for n, one in enumerate(move.records, len(log))]
+        self._states[gid] = move.state
+        for errand in move.errands:
+            self._run_errand(gid, errand)
+        if gid != GID and any(isinstance(record, Ended) for record in move.records):
+            told = machine.returned(move.state)
+            self._take(GID, machine.react(self._states[GID], told, self.now_us))
         looks = any(self._dies_before_look(look.step) for look in move.looks)
-        if looks or any(self._dies_before(send.message) for send in move.sends):
-            return self._take_over()
+        if looks or any(self._dies_before(gid, send.message) for send in move.sends):
+            self._take_over()
+            return
         for send in move.sends:
-            answer, reply = DONE, Published()
-            since_us = self.now_us
-            if isinstance(send.message, Command):
-                whom = str(send.participant)
-                answer, reply = self.actors.answer(whom, send.message, self.now_us)
-                if answer.act is Act.LATE:
-                    since_us = max(since_us, move.state.deadline_us)
-            elif isinstance(send.message, Outcome):
-                self.told = send.message
-            else:
-                since_us, reply = keeper.answer(send.message, self.now_us, self.held_us)
-            if reply is not None:
-                self._come(since_us + answer.after_us, reply)
-        for after_us, event in self._arrivals.of(move, self.now_us):
+            self._send(gid, send)
+        for after_us, event in self._arrivals.of(move, self.now_us) if gid == GID else ():
             self._come(self.now_us + after_us, event)
-        state: State = move.state
-        return state
 
-    def _take_over(self) -> State:
+    def _send(self, gid: str, send: Send) -> None:
+        message, since_us = send.message, self.now_us
+        answer, reply = DONE, Published()
+        if isinstance(message, Command):
+            asked = self._as_called(gid, message)
+            answer, reply = self.actors.answer(str(send.participant), asked, self.now_us)
+            reply = self._as_named(gid, reply) if reply is not None else None
+            if answer.act is Act.LATE:
+                since_us = max(since_us, self._states[gid].deadline_us)
+        elif not isinstance(message, Outcome):
+            since_us, reply = keeper.answer(message, self.now_us, self.held_us)
+        elif gid == GID:
+            self.told = message
+        if reply is not None:
+            self._come(since_us + answer.after_us, reply, gid)
+
+    def _run_errand(self, gid: str, errand: Spawn | Revoke) -> None:
+        if isinstance(errand, Revoke):
+            revoked = machine.react(self._states[errand.child], Revoked(), self.now_us)
+            self._take(errand.child, revoked)
+            return
+        begun = children.begun(self._states[gid].begun, gid, errand, GENERATION)
+        first = machine.begin(errand.gid, errand.definition, begun, self.now_us)
+        what, step, attempt = errand.label.split("/")
+        self._begin(errand.gid, first, f"{step}.undo.{attempt}." if what == "undo" else f"{step}.")
+
+    def _as_called(self, gid: str, command: Command) -> Command:
+        """Name a branch as the participants know it: two parts may have branches of one name."""
+        prefix = self._prefixes[gid]
+        if not prefix or isinstance(command, Execute | Compensate):
+            return command
+        return structs.replace(command, branch=f"{prefix}{command.branch}")
+
+    def _as_named(self, gid: str, reply: Reply) -> Reply:
+        """Name a branch as its definition does."""
+        prefix = self._prefixes[gid]
+        if not prefix or isinstance(reply, Executed | Compensated):
+            return reply
+        return structs.replace(reply, branch=reply.branch.removeprefix(prefix))
+
+    def _take_over(self) -> None:
         """Forget all but the log, as the next owner does."""
         self.crash = None
-        recovered = machine.recover(GID, self.definition, self.log)
-        return self._take(machine.resume(recovered, self.now_us))
+        for gid, log in self.logs.items():
+            self._states[gid] = machine.recover(gid, self._states[gid].definition, log)
+        for gid, state in tuple(self._states.items()):
+            if machine.summary(state).active:
+                self._take(gid, machine.resume(self._states[gid], self.now_us))
 
-    def _dies_before(self, message: Any) -> bool:
+    def _dies_before(self, gid: str, message: Any) -> bool:
         crash = self.crash
         if crash is None or crash.answered or not isinstance(message, Command):
             return False
-        return target(message) == (crash.name, crash.part)
+        return target(self._as_called(gid, message)) == (crash.name, crash.part)
 
     def _dies_before_look(self, step: str) -> bool:
         crash = self.crash
         return crash is not None and not crash.answered and step == crash.name
 
-    def _dies_after(self, event: Any) -> bool:
+    def _dies_after(self, gid: str, event: Any) -> bool:
         crash = self.crash
         if crash is None or not crash.answered or not isinstance(event, Reply):
             return False
-        return _answered(event) == (crash.name, crash.part)
+        answered = _answered(event)
+        if answered is None:
+            return False
+        return (self._prefixes[gid] + answered[0], answered[1]) == (crash.name, crash.part)
 
 
 def _answered(reply: Reply) -> tuple[str, Part] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from coordinator.core import machine
 from coordinator.core.machine import State
@@ -15,7 +16,7 @@ from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.keeper import FOR_GOOD_US
 from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
-from sagas.model import AnyDefinition, Saga
+from sagas.model import AnyDefinition, Group, Saga
 from wire.messages import Json
 
 
@@ -86,11 +87,13 @@ def _rehearse(
     data: Mapping[str, Json],
 ) -> tuple[End, Sequence[str], AnyDefinition]:
     """Return the end, and what was wanted: which steps there are, only a run can tell."""
-    actors = Actors(scenario.script, data)
+    actors = Actors(scenario.script, {**data, **of_branches(definition, data)})
     held_us = FOR_GOOD_US if scenario.held else 0
     play = Play(definition, actors, scenario.crash, held_us)
     state = play.run(given, "rehearsal")
     wanted = _wanted(state)
+    if isinstance(definition, Saga):
+        actors.marks.update(group_marks(definition, actors.marks))
     over = not machine.summary(state).active
     # Longer than anyone rehearses, and its deadline is yet to come: that will end it.
     # What turns without time passing would never come to it.
@@ -102,8 +105,8 @@ def _rehearse(
         if goes_on
         else judge(state.definition, state.outcome if over else None, wanted, actors.marks),
         outcome="goes on" if goes_on else _outcome(state, over=over),
-        stands=_marked(state.definition, actors.marks, STANDS),
-        undone=_marked(state.definition, actors.marks, UNDONE),
+        stands=marked(state.definition, actors.marks, STANDS),
+        undone=marked(state.definition, actors.marks, UNDONE),
         took_us=play.ended_us,
         commands=len(actors.asked),
         reason=state.reason,
@@ -120,14 +123,45 @@ def _wanted(state: State) -> Sequence[str]:
     if isinstance(state, SagaState):
         skipped = {step.name for step, _ in state.in_phase(StepPhase.SKIPPED)}
         steps = state.definition.steps.values()
-        return [step.name for step in steps if step.call is not None and step.name not in skipped]
+        return [step.name for step in steps if step.has_effect and step.name not in skipped]
     return list(state.definition.branches)
 
 
-def _marked(definition: AnyDefinition, marks: Mapping[str, str], mark: str) -> tuple[str, ...]:
+def marked(definition: AnyDefinition, marks: Mapping[str, str], mark: str) -> tuple[str, ...]:
     """Name the steps or branches that are marked so, in the definition's order."""
     names = definition.steps if isinstance(definition, Saga) else definition.branches
     return tuple(name for name in names if marks.get(name) == mark)
+
+
+def of_branches(definition: AnyDefinition, data: Mapping[str, Any]) -> Mapping[str, Json]:
+    """Tell what the branches of atomic steps return, as that is what such a step returns."""
+    steps = definition.steps.values() if isinstance(definition, Saga) else ()
+    return {
+        f"{step.name}.{branch}": result
+        for step in steps
+        if isinstance(step.work, Group) and isinstance(data.get(step.name), dict)
+        for branch, result in data[step.name].items()
+    }
+
+
+def group_marks(saga: Saga, marks: Mapping[str, str]) -> Mapping[str, str]:
+    """Tell what stands of each atomic step, from what stands of its branches.
+
+    What was done by some of them alone is marked as prepared: it is half done.
+    """
+    found: dict[str, str] = {}
+    for step in saga.steps.values():
+        if not isinstance(step.work, Group):
+            continue
+        done = {marks.get(f"{step.name}.{branch}") for branch in step.work.definition.branches}
+        back = {name: mark for name, mark in marks.items() if name.startswith(f"{step.name}.undo.")}
+        if STANDS in back.values():
+            found[step.name] = UNDONE
+        elif STANDS in done:
+            found[step.name] = STANDS if done <= {STANDS, READ} else PREPARED
+        elif done == {READ}:
+            found[step.name] = READ
+    return found
 
 
 def judge(
@@ -142,13 +176,13 @@ def judge(
     """
     if outcome is Outcome.PARKED:
         return Verdict.WAITS
-    stands = set(_marked(definition, marks, STANDS))
+    stands = set(marked(definition, marks, STANDS))
     asked = set(wanted)
     if isinstance(definition, Saga):
         asked = {name for name in asked if definition.steps[name].has_effect}
     if outcome is Outcome.COMMITTED:
         # A branch that has only read has nothing that could stand.
-        right = stands == asked - set(_marked(definition, marks, READ))
+        right = stands == asked - set(marked(definition, marks, READ))
     elif outcome is Outcome.COMPENSATED and isinstance(definition, Saga):
         right = all(definition.steps[name].undo is None for name in stands)
     else:

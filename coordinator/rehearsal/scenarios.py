@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from coordinator.rehearsal.actors import Act, Answer, Part, Script
 from coordinator.rehearsal.play import Crash
 from sagas.graph import ancestors
-from sagas.model import AnyDefinition, Approve, Atomic, OnRefused, Saga, Step, Wait
+from sagas.model import AnyDefinition, Approve, Atomic, Group, OnRefused, Saga, Step, Wait
+
+Acts: TypeAlias = Mapping[tuple[str, Part], tuple[Act, ...]]
 
 
 class Scenario(NamedTuple):
     """One run: what is wrong, and what the participants do."""
 
     name: str
-    acts: Mapping[tuple[str, Part], tuple[Act, ...]]
+    acts: Acts
     crash: Crash | None = None
     held: bool = False
     """Whether somebody else has its locks."""
@@ -101,6 +103,10 @@ def both(first: Scenario, then: Scenario) -> Scenario:
 
 def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterator[Scenario]:
     for name in of:
+        work = saga.steps[name].work
+        if isinstance(work, Group):
+            yield from _of_atomic(work.definition, f"{name}.")
+            continue
         if not saga.steps[name].has_effect:
             yield from _of_waiting(saga.steps[name])
             continue
@@ -114,7 +120,11 @@ def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterat
         # Something goes wrong only after this step is done, so that it is undone.
         last = _last_before_pivot(saga, name, wanted)
         refusable = saga.steps[last].on_refused is OnRefused.CONTINUE
-        why = {(last, Part.DO): (Act.LOST if last == name or refusable else Act.REFUSED,)}
+        asked = _asked_first(saga, last)
+        why: Acts = {(asked, Part.DO): (Act.LOST if last == name or refusable else Act.REFUSED,)}
+        if isinstance(saga.steps[name].work, Group):
+            yield from _undo_of_group(saga.steps[name], why if last != name else {})
+            continue
         for said, acts in _UNDO:
             yield Scenario(said.format(name), {**why, (name, Part.UNDO): acts})
         undo = _UNSENT.format(f"the undo of {name}")
@@ -152,8 +162,29 @@ def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
     return later[-1] if later else name
 
 
-def _of_atomic(atomic: Atomic) -> Iterator[Scenario]:
-    for name in atomic.branches:
+def _asked_first(saga: Saga, step: str) -> str:
+    """Name what is asked for a step: the step, or the first branch of an atomic one."""
+    work = saga.steps[step].work
+    return f"{step}.{next(iter(work.definition.branches))}" if isinstance(work, Group) else step
+
+
+def _undo_of_group(step: Step, why: Acts) -> Iterator[Scenario]:
+    """Yield what can go wrong with undoing an atomic step, if anything comes after it."""
+    work = step.undo.work if step.undo is not None else None
+    for branch in work.definition.branches if why and isinstance(work, Group) else ():
+        no: Acts = {
+            (f"{step.name}.undo.{n}.{branch}", Part.DO): (Act.REFUSED,) for n in range(1, 6)
+        }
+        first = dict(list(no.items())[:1])
+        what = f"undoing {step.name}: {branch}"
+        yield Scenario(f"{what} votes no at first", {**why, **first})
+        yield Scenario(f"{what} votes no every time", {**why, **no})
+        ask = Crash(f"{step.name}.undo.1.{branch}", Part.DO, answered=True)
+        yield Scenario(_CRASH.format(f"after {what} has voted"), why, ask)
+
+
+def _of_atomic(atomic: Atomic, prefix: str = "") -> Iterator[Scenario]:
+    for name in (f"{prefix}{branch}" for branch in atomic.branches):
         for said, acts in _BRANCH:
             yield Scenario(said.format(name), {(name, Part.DO): acts})
         for said, acts in _END if len(atomic.branches) > 1 else ():

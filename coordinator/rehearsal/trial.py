@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ from coordinator.rehearsal.actors import STANDS, UNDONE, Actors, Asked, Script, 
 from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.outside import unheard
 from coordinator.rehearsal.play import Crash, Happened, Play
+from coordinator.rehearsal.run import group_marks, marked, of_branches
 from coordinator.rehearsal.sample import sample_input, sample_results
 from coordinator.rehearsal.script import (
     CallPart,
@@ -24,7 +26,7 @@ from coordinator.rehearsal.script import (
     named,
 )
 from sagas.each import written
-from sagas.model import AnyDefinition, EvaluationFailed, InputRefused, Saga
+from sagas.model import AnyDefinition, EvaluationFailed, Group, InputRefused, Saga
 from sagas.problems import DefinitionInvalid, Problem, did_you_mean, pointed
 from sagas.source import Path, Source
 from wire import gids
@@ -124,21 +126,24 @@ def _play(definition: AnyDefinition, script: ScenarioFile, scenario: ScenarioPar
         named(name): answers for name, answers in {**script.replies, **scenario.replies}.items()
     }
     replies: Script = {what: tuple(map(answer, answers)) for what, answers in said.items()}
-    actors = Actors(replies, sample_results(definition))
+    data = sample_results(definition)
+    actors = Actors(replies, {**data, **of_branches(definition, data)})
     meanwhile = [(part.after, happening(part)) for part in scenario.meanwhile]
     # What happens by the clock must fit as it must for real.
     wishes = {name for name, _ in said} if meanwhile else None
     held_us, crash = scenario.held, _crash(scenario.crash)
     play = Play(willing(definition, wishes), actors, crash, held_us, meanwhile)
     state = play.run(given, key)
+    if isinstance(state.definition, Saga):
+        actors.marks.update(group_marks(state.definition, actors.marks))
     ended = not machine.summary(state).active and state.outcome is not None
     return Told(
         outcome=str(state.outcome) if ended else "never ends",
         reason=state.reason,
         output=play.told.output if play.told is not None else None,
         key=key,
-        stands=tuple(name for name, mark in actors.marks.items() if mark == STANDS),
-        undone=tuple(name for name, mark in actors.marks.items() if mark == UNDONE),
+        stands=marked(state.definition, actors.marks, STANDS),
+        undone=marked(state.definition, actors.marks, UNDONE),
         took_us=play.ended_us,
         asked=_once(actors.asked),
         happened=tuple(play.happened),
@@ -164,15 +169,25 @@ def _once(asked: list[Asked]) -> tuple[Asked, ...]:
 def _unknown(source: Source, script: ScenarioFile, definition: AnyDefinition) -> Iterator[Problem]:
     """Find names that the definition does not have; a reply to nobody would change nothing."""
     parts = definition.steps if isinstance(definition, Saga) else definition.branches
-    known, many = set(parts), _many(definition)
+    known, many = {*parts, *_branches(definition)}, _many(definition)
     for said, path, key in _names(script):
         name = said.partition(" ")[2] if said.split(" ")[0] in _VERBS else said
-        if name not in known and written(name) not in many:
+        if _UNDOING.sub(".", name) not in known and written(name) not in many:
             what = "step" if isinstance(definition, Saga) else "branch"
             message = f"`{definition.name}` has no {what} `{name}`"
             yield source.problem(
                 "unknown-step", message, did_you_mean(name, known), path=path, key=key
             )
+
+
+def _branches(definition: AnyDefinition) -> set[str]:
+    """Name the branches of atomic steps: `swap.give`; in the n-th undo it is `swap.undo.n.give`."""
+    steps = definition.steps.values() if isinstance(definition, Saga) else ()
+    works = {step.name: step.work for step in steps if isinstance(step.work, Group)}
+    return {f"{name}.{one}" for name, work in works.items() for one in work.definition.branches}
+
+
+_UNDOING: Final = re.compile(r"\.undo\.\d+\.")
 
 
 def _many(definition: AnyDefinition) -> set[str]:

@@ -76,6 +76,16 @@ def is_kept(root_traceparent: str) -> bool:
     return root_traceparent.endswith("-01")
 
 
+def part(root_traceparent: str, parent: str, gid: str, label: str) -> tuple[str, str]:
+    """Place a transaction that is part of another below the span that shows its step.
+
+    Returns the same as `root`.
+    """
+    span = span_of(gid, "root")
+    context = f"{root_traceparent[: _SPAN.start]}{span}{root_traceparent[_SPAN.stop :]}"
+    return context, span_of(parent, label)
+
+
 def child(root_traceparent: str, gid: str, message: AnyMessage) -> str:
     """Return the traceparent that a message carries: the root's, with another span.
 

@@ -13,6 +13,8 @@ from typing import Any
 from coordinator.core.records import (
     AnyRecord,
     Begun,
+    ChildBegan,
+    ChildEnded,
     Closed,
     CompensationBegan,
     Decided,
@@ -30,13 +32,23 @@ from coordinator.core.records import Outcome as Ending
 from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
 from sagas.each import spread
-from sagas.model import AnyDefinition, Atomic, OnRefused, OnTimeout, OnUndoFailure, Saga, Step, Wait
+from sagas.model import (
+    AnyDefinition,
+    Atomic,
+    Group,
+    OnRefused,
+    OnTimeout,
+    OnUndoFailure,
+    Saga,
+    Step,
+    Wait,
+)
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
-from tests.simulation.facts import Facts, Part, built_on, wanted
+from tests.simulation.facts import Facts, Part, built_on, did, wanted
 from tests.simulation.kafka import UNREADABLE
-from tests.simulation.trace import Trace, short
+from tests.simulation.trace import Trace, leaf, short
 from wire import gids
 from wire.envelope import Record, unseal
 from wire.messages import (
@@ -71,6 +83,8 @@ class Check(logs.Watching, databases.Watching):
         self.lost = False
         """Whether the log was restored: it may then know that something came, not what."""
         self.facts: dict[str, Facts] = {}
+        self.parts: dict[str, Facts] = {}
+        """What a log that was lost said of transactions that did a step of a saga."""
         self.epochs: dict[int, int] = defaultdict(int)
         self.said_aborted: set[Part] = set()
         self.said_read_only: set[Part] = set()
@@ -99,17 +113,18 @@ class Check(logs.Watching, databases.Watching):
     def bug(self, name: str, group: BaseExceptionGroup[BaseException]) -> None:
         """See a process fail in a way that nobody has foreseen."""
         self.insist(
-            holds=False, invariant="no unforeseen exception", text=f"{name}: {_leaf(group)!r}"
+            holds=False, invariant="no unforeseen exception", text=f"{name}: {leaf(group)!r}"
         )
 
     def tenure_ended(self, group: BaseExceptionGroup[BaseException]) -> None:
         """See a tenure end as it may."""
-        self.tenures_ended[type(_leaf(group)).__name__] += 1
+        self.tenures_ended[type(leaf(group)).__name__] += 1
 
     # ── the log ──────────────────────────────────────────────────────────────
 
     def restored(self, log: logs.SimLog) -> None:
         """See the log go back: what it says now is all it says. What others know, they know."""
+        self.parts |= {gid: one for gid, one in self.facts.items() if one.part_of}
         self.facts.clear()
         self.lost = True
         self.recovering = True
@@ -118,6 +133,7 @@ class Check(logs.Watching, databases.Watching):
             entries = log.entries(gid)
             for entry in entries:
                 self._recorded(entry)
+        self.facts = {**self.parts, **self.facts}
         self.epochs = defaultdict(int, {n: p.epoch for n, p in log.positions.items()})
         self._offsets.clear()
 
@@ -164,8 +180,9 @@ class Check(logs.Watching, databases.Watching):
         gid, record = entry.gid, entry.record
         self.trace.note("log", f"{short(gid)} {entry.seq} {record}")
         if isinstance(record, Begun):
-            self.insist(gid not in self.facts, "begun once", gid)
-            self.facts[gid] = Facts(self.by_hash[record.definition])
+            self.insist(gid not in self.facts or gid in self.parts, "begun once", gid)
+            self.parts.pop(gid, None)
+            self.facts[gid] = Facts(self.by_hash[record.definition], part_of=_part(record))
         facts = self.facts[gid]
         self.insist(entry.seq == facts.entries, "no gap in the log", f"{gid} {entry.seq}")
         facts.entries += 1
@@ -197,7 +214,7 @@ class Check(logs.Watching, databases.Watching):
                 )
                 facts.outcome = record.outcome
             case _:
-                pass
+                self._of_a_child(gid, facts, record)
 
     def _stuck(self, facts: Facts, name: str) -> None:
         if facts.saga.steps[name].on_undo_failure is OnUndoFailure.CONTINUE:
@@ -232,6 +249,16 @@ class Check(logs.Watching, databases.Watching):
             holders.add(gid)
             alone = self.recovering or holders == {gid}
             self.insist(alone, "a lock has one holder", f"{record.lock}: {sorted(holders)}")
+
+    def _of_a_child(self, gid: str, facts: Facts, record: AnyRecord) -> None:
+        if isinstance(record, ChildBegan):
+            self.insist(record.child not in facts.children, "a child begins once", gid)
+            facts.children.add(record.child)
+        elif isinstance(record, ChildEnded):
+            facts.returned.add(record.child)
+            child = self.facts.get(record.child)
+            agreed = child is None or child.outcome == record.outcome
+            self.insist(agreed, "a saga knows how its child has ended", f"{record}")
 
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
         self.insist(facts.decision is None, "decided once", gid)
@@ -449,16 +476,15 @@ class Check(logs.Watching, databases.Watching):
     def _is_over(self, gid: str, definition: Saga, name: str) -> bool:
         """Tell whether a step was done, or was not to be: for a gate, whether all before it are."""
         step = definition.steps[name]
-        if step.call is None:
+        if not isinstance(step.work, Group) and step.call is None:
             return all(self._is_over(gid, definition, need) for need in step.needs)
         skipped = not wanted(definition, name) or self.facts[gid].goes_without(name)
-        return bool(self.happened[gid, name, False]) or skipped
+        done = bool(self.happened[gid, name, False]) or did(self.facts, gid, name)
+        return done or skipped
 
 
-def _leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return error  # pyright: ignore[reportUnknownVariableType]
+def _part(begun: Begun) -> tuple[str, str, bool] | None:
+    return (begun.parent, begun.step, "undo/" in begun.key) if begun.parent else None
 
 
 def _parse(name: str) -> Part:

@@ -9,10 +9,10 @@ from coordinator.core import machine
 from coordinator.core.records import Outcome
 from coordinator.core.transition import Status
 from coordinator.engine import Engine
-from sagas.model import Atomic, Saga
+from sagas.model import Atomic, Group, OnRefused, Saga
 from tests.simulation.check import Check
 from tests.simulation.database import Effect
-from tests.simulation.facts import Facts, wanted
+from tests.simulation.facts import Facts, did, wanted
 from tests.simulation.log import SimLog
 from tests.simulation.programme import Starting
 
@@ -71,7 +71,8 @@ def memory(check: Check, log: SimLog, engine: Engine) -> None:
         replayed = machine.recover(live.gid, facts.definition, log.entries(live.gid))
         check.insist(replayed == live.state, "replaying the log gives the state", live.gid)
         at_rest = live.state.phase in ("ended", "parked")
-        wakes = at_rest or machine.wake_at_us(live.state) is not None
+        waits = bool(facts.children - facts.returned)
+        wakes = at_rest or waits or machine.wake_at_us(live.state) is not None
         check.insist(wakes, "whatever is open has a next time", live.gid)
 
 
@@ -85,6 +86,9 @@ def everything(check: Check, log: SimLog, starts: Iterable[Starting]) -> None:
         facts = check.facts[gid]
         check.insist(row.status is not Status.OPEN, "everything ends", gid)
         check.insist(row.outcome == facts.outcome, "the row shows the outcome", gid)
+        if facts.part_of is not None:
+            _atomic(check, gid, facts, facts.atomic)  # its saga alone is told
+            continue
         told = check.outcomes[row.key] - {"REFUSED"}
         check.insist(told == {str(row.outcome)}, "the outcome is told, and one", f"{gid} {told}")
         refused = "REFUSED" in check.outcomes[row.key]
@@ -131,12 +135,17 @@ def _atomic(check: Check, gid: str, facts: Facts, definition: Atomic) -> None:
 
 def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
     for name, step in definition.steps.items():
-        if step.call is None or (step.each is not None and check.lost):
+        if isinstance(step.work, Group):
+            done, undone = (did(check.facts, gid, name, undoing=u) for u in (False, True))
+        elif step.call is None or (step.each is not None and check.lost):
             continue  # how many it was, the lost log knew
-        done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
+        else:
+            done, undone = check.happened[gid, name, False], check.happened[gid, name, True]
         match facts.outcome:
             case Outcome.COMMITTED:
                 meant = wanted(definition, name) and not facts.goes_without(name)
+                forgot = check.lost and isinstance(step.work, Group)  # how it was refused
+                meant = done if forgot and step.on_refused is OnRefused.CONTINUE else meant
                 holds = (done, undone) == (int(meant), 0)
             case Outcome.COMPENSATED:
                 holds = done == undone if step.undo else undone == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from coordinator.core.records import Decision
@@ -17,6 +18,8 @@ class Facts:
     """What the log durably says of one transaction."""
 
     definition: AnyDefinition
+    part_of: tuple[str, str, bool] | None = None
+    """Its saga, which step of that it does, and whether it undoes it."""
     entries: int = 0
     decision: Decision | None = None
     withdrawn: bool = False
@@ -24,6 +27,10 @@ class Facts:
     outcome: Ending | None = None
     closed: bool = False
     steps_done: set[str] = field(default_factory=set[str])
+    children: set[str] = field(default_factory=set[str])
+    """All that ever began."""
+    returned: set[str] = field(default_factory=set[str])
+    """Those of them that have ended."""
     without: set[str] = field(default_factory=set[str])
     """Steps that were refused, and are gone without."""
     stuck: set[str] = field(default_factory=set[str])
@@ -42,6 +49,12 @@ class Facts:
     def atomic(self) -> Atomic:
         assert isinstance(self.definition, Atomic)
         return self.definition
+
+
+def did(known: Mapping[str, Facts], gid: str, step: str, *, undoing: bool = False) -> bool:
+    """Tell whether a transaction has committed that does a step of a saga, or undoes it."""
+    part = (gid, step, undoing)
+    return any(f.part_of == part and f.outcome is Ending.COMMITTED for f in known.values())
 
 
 def wanted(definition: Saga, step: str) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
+from coordinator.definitions import family
+from sagas.group import Whole, group, together
 from sagas.model import (
     AnyDefinition,
     Atomic,
@@ -21,6 +23,7 @@ from sagas.model import (
     EvaluationFailed,
     Expression,
     Gate,
+    Group,
     Lock,
     OnDeadline,
     OnRefused,
@@ -102,7 +105,7 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
         programme.starts.append(begun)
         programme.starts += _again(begun, faults)
     everything = [*programme.definitions, *programme.later]
-    programme.by_hash = {definition.hash: definition for definition in everything}
+    programme.by_hash = {part.hash: part for one in everything for part in family(one)}
     return programme
 
 
@@ -153,6 +156,11 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
     for i in range(after):
         steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
     steps |= _confirms(steps, chance)
+    common = _common(name, version, chance)
+    steps = {
+        name: _group(step, common, participants, chance) if _may_be_group(steps, step) else step
+        for name, step in steps.items()
+    }
     # What may stand after an undo is worth nothing, and neither is what may be skipped.
     amounts = {
         name: int(_counts(step) and (step.undo is not None or i >= before))
@@ -162,12 +170,14 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
     if first:
         amounts[first] -= sum(amounts.values())
     made = {
-        name: replace(step, data=_data(amounts[name] if first else 0))
+        name: step
+        if isinstance(step.work, Group)
+        else replace(step, data=_data(amounts[name] if first else 0))
         for name, step in steps.items()
     }
     dependents = {n: tuple(m for m, step in made.items() if n in step.needs) for n in made}
     return Saga(
-        **_common(name, version, chance),
+        **common,
         deadline_us=int(chance.choice((2, 8, 30)) * SECOND),
         on_deadline=OnDeadline.PARK if chance.random() < 0.1 else OnDeadline.COMPENSATE,
         steps=made,
@@ -194,7 +204,7 @@ def _step(
 ) -> Step:
     where = f"p{chance.randrange(participants)}"
     undo = Undo(
-        call=Call(where, "undo"),
+        work=Call(where, "undo"),
         data=None,
         timeout_us=int(chance.choice((0.4, 1)) * SECOND),
         retry=_retry(chance.choice((4, 12)), chance),
@@ -215,6 +225,39 @@ def _step(
         each=_each(chance) if not pivot else None,
         on_undo_failure=(OnUndoFailure.CONTINUE if chance.random() < 0.3 else OnUndoFailure.PARK),
     )
+
+
+def _may_be_group(steps: Mapping[str, Step], step: Step) -> bool:
+    """Tell whether a step is but a call."""
+    if step.each is not None:
+        return False
+    tried = {one.confirms for one in steps.values()}
+    return step.call is not None and step.confirms is None and step.name not in tried
+
+
+def _group(step: Step, common: Mapping[str, Any], participants: int, chance: random.Random) -> Step:
+    """Let a step be branches that commit together, perhaps; and its undo as well."""
+    if chance.random() < 0.8:
+        return step
+    whole = Whole(common["name"], common["version"], common["hash"], "", 30 * 86_400 * SECOND)
+    vote_us = int(chance.choice((0.5, 1.5)) * SECOND)
+    amounts = {f"{step.name}x": 5, f"{step.name}y": -5}
+
+    def together_of(part: str, sign: int) -> tuple[Group, Expression]:
+        prefix = "" if sign > 0 else "u"
+        calls = {
+            f"{name}{prefix}": Call(f"p{chance.randrange(participants)}", "work")
+            for name in amounts
+        }
+        data = {f"{name}{prefix}": _data(sign * amount) for name, amount in amounts.items()}
+        return group(whole, part, calls, vote_us), together(data)
+
+    work, data = together_of(step.name, 1)
+    undo = step.undo
+    if undo is not None:
+        back, gets = together_of(f"{step.name}.undo", -1)
+        undo = replace(undo, work=back, data=gets)
+    return replace(step, work=work, data=data, undo=undo)
 
 
 def _confirms(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
@@ -343,6 +386,9 @@ def _set_moods(
             moods[key, name, False] = _mood(mood, chance)
         return
     calm = chance.random() < 0.4
+    for part in (one for step in definition.steps.values() for one in step.groups):
+        for name in part.branches:
+            moods[key, name, False] = _mood("done" if calm else chance.choice(_VOTES), chance)
     many = [f"{name}.{i}" for name in definition.steps for i in range(MOST_ELEMENTS)]
     for name in (*definition.steps, *many):
         moods[key, name, False] = _mood("done" if calm else chance.choice(_ANSWERS), chance)

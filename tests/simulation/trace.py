@@ -63,3 +63,10 @@ def _told(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> str:
     if isinstance(message, Outcome):
         about = [message.key, message.outcome, message.reason]
     return " ".join([kind, short(message.gid), *about])
+
+
+def leaf(error: BaseException) -> BaseException:
+    """Return the exception that a group of them is about."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return error  # pyright: ignore[reportUnknownVariableType]

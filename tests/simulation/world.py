@@ -18,6 +18,7 @@ from coordinator.core import machine
 from coordinator.core.events import Letter
 from coordinator.core.records import Outcome as Ending
 from coordinator.core.waiting import letter_key
+from coordinator.definitions import family
 from coordinator.engine import Engine
 from coordinator.letterbox import deliver
 from coordinator.log.store import ClusterFacts
@@ -272,7 +273,7 @@ class World:
         await asyncio.sleep(UNDER_WAY_S)
         await self._until(self._is_read, "everything is read")
         before = ending.what_stands(self.check)
-        keep = {definition.name: 0 for definition in self.published}
+        keep = {part.name: 0 for definition in self.published for part in family(definition)}
         gone = logs.at_once(self.log.purge(keep, self.now_us(), limit=1_000))
         self.trace.note("nemesis", f"purges {gone} transactions")
         for gid, facts in self.check.facts.items():

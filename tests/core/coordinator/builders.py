@@ -146,7 +146,7 @@ def undo(
     name: str, *, attempts: int = 2, timeout_s: float = 20, data: Expression | None = None
 ) -> Undo:
     return Undo(
-        call=Call(name, f"un{name}"),
+        work=Call(name, f"un{name}"),
         data=data,
         timeout_us=int(timeout_s * SECOND),
         retry=retry(attempts),

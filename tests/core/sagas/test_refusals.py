@@ -31,6 +31,9 @@ def test_what_is_right_is_loaded() -> None:
 
 TCC = "tcc: {try: seats.book, confirm: seats.sell, cancel: seats.free}"
 ITS_OWN = TCC.replace("seats.free", "{call: seats.free, with: {n: '${ steps.book.number }'}}")
+GROUP = """atomic:
+      branches:
+        a: {call: seats.book, with: {n: 1}, undo: seats.free}"""
 CALL = SAGA[SAGA.index("    call: seats.book") : SAGA.index("  pay:")]
 
 
@@ -97,6 +100,16 @@ CASES = [
     ("unknown-step", "pivot: true", "pivot: true\n    if: steps.bok == null", 20, 9),
     ("expression", "${ input.guest }", "${ each }", 14, 19),
     ("undo-cannot-fail", "pivot: true", "pivot: true\n    on_undo_failure: continue", 20, 5),
+    ("undo-missing", *in_place_of_call(GROUP.replace(", undo: seats.free", "")), 15, 9),
+    ("undo-after-pivot", "call: seats.greet", GROUP, 23, 45),
+    ("asks-nobody", *in_place_of_call(GROUP + "\n    timeout: 3s"), 16, 5),
+    ("two-works", *in_place_of_call(GROUP + "\n    call: seats.book"), 13, 5),
+    (
+        "not-done-yet",
+        *in_place_of_call(GROUP.replace("{n: 1}", "{n: '${ steps.pay.id }'}")),
+        15,
+        41,
+    ),
     ("two-pivots", "call: seats.greet", "call: seats.greet\n    pivot: true", 22, 5),
     ("pivot-concurrent", "call: seats.greet", "call: seats.greet\n    needs: [book]", 20, 3),
     ("deadline-short", "deadline: 5m", "deadline: 80s", 10, 11),

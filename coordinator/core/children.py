@@ -1,0 +1,164 @@
+"""Steps that are transactions of their own: begun, ended, and taken back.
+
+A child lives in its parent's shard, under a name that is made of the parent's.
+That it has begun is a fact of the parent, in the same commit as its own
+beginning; that it has ended is one as well, in the same commit as its end. So
+neither asks the other anything, and a new owner finds them agreed.
+
+A child is never left behind: where its parent goes back while it is undecided,
+it is aborted; where it has committed, what it did is undone by another child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from msgspec.structs import replace
+
+from coordinator.core import compensation
+from coordinator.core.events import Returned
+from coordinator.core.records import Begun, ChildBegan, ChildEnded, Outcome, StepUndone
+from coordinator.core.saga_state import Asked, Child, Phase, SagaState, StepPhase, StepState
+from coordinator.core.transition import Revoke, Spawn, Transition
+from sagas.model import EvaluationFailed, Group, Step
+from wire import gids
+from wire.messages import Compensated, Result
+
+Move: TypeAlias = Transition[SagaState]
+
+
+def ended(saga: SagaState, event: Returned, now_us: int) -> Move:
+    """A child has ended, in this turn. What follows from it is taken up once it may be."""
+    record = ChildEnded(
+        step=event.step,
+        child=event.child,
+        outcome=event.outcome,
+        data=event.data,
+        reason=event.reason,
+    )
+    return Transition(saga).remember(record, now_us)
+
+
+def returned(saga: SagaState) -> Iterator[tuple[Step, StepState]]:
+    """Yield the steps of which a child has brought the answer."""
+    wanted = {Phase.RUNNING: StepPhase.RUNNING, Phase.COMPENSATING: StepPhase.UNDOING}
+    if saga.phase in wanted:
+        for step, state in saga.in_phase(wanted[saga.phase]):
+            if brings(state):
+                yield step, state
+
+
+def brings(state: StepState) -> bool:
+    """Tell whether a step's child has ended as this attempt of it."""
+    child = state.child
+    return child is not None and child.outcome is not None and _is_for(child, state)
+
+
+def _is_for(child: Child, state: StepState) -> bool:
+    undoing = state.phase is StepPhase.UNDOING
+    return (child.undoing, child.attempt) == (undoing, state.attempt)
+
+
+def waited_for(step: Step, state: StepState) -> bool:
+    """Tell whether a child does the step, or its undo: it has limits of time of its own."""
+    if state.phase is StepPhase.UNDOING:
+        return step.undo is not None and isinstance(step.undo.work, Group)
+    return isinstance(step.work, Group)
+
+
+def open_children(saga: SagaState) -> bool:
+    """Tell whether a child has begun and not ended."""
+    children = (state.child for state in saga.steps.values())
+    return any(child is not None and child.outcome is None for child in children)
+
+
+def label(step: str, attempt: int, *, undoing: bool) -> str:
+    """Name a child among all that its parent ever begins."""
+    return f"{'undo' if undoing else 'step'}/{step}/{attempt}"
+
+
+def begun(parent: Begun, gid: str, spawn: Spawn, generation: int) -> Begun:
+    """Return the first record of a child; its place in the trace is yet its parent's.
+
+    ``generation`` is the log's: where it is not that of the names, a log was lost.
+    """
+    name = gids.parse(gid)
+    assert name is not None, f"{gid} is no name"
+    return Begun(
+        definition=spawn.definition.hash,
+        name=spawn.definition.name,
+        version=spawn.definition.version,
+        key=gids.child_key(gid, spawn.label),
+        input=spawn.input,
+        traceparent=parent.traceparent,
+        parent=gid,
+        step=spawn.step,
+        again=name.generation != generation,
+    )
+
+
+def ask(move: Move, step: Step, state: StepState, data: Any, now_us: int) -> Move:
+    """Begin a child, unless it has begun."""
+    if state.child is not None and _is_for(state.child, state):
+        return _noted(move, step, state, now_us)  # it is under way
+    return _spawn(move, step, state, data, now_us)
+
+
+def take_back(
+    move: Move, step: Step, state: StepState, values: Mapping[str, Any], now_us: int
+) -> Move:
+    """Undo what a child has done, or see that it does nothing."""
+    assert step.undo is not None, f"{step.name} is not to be undone"
+    child = state.child
+    if child is None or (not child.undoing and child.outcome not in (None, Outcome.COMMITTED)):
+        nothing = StepUndone(step=step.name, attempt=state.attempt, undone=False)
+        return compensation.close_if_undone(move.remember(nothing, now_us), now_us)
+    if child.outcome is None and not child.undoing:
+        revoke = Revoke(child.gid)
+        return replace(_noted(move, step, state, now_us), errands=(*move.errands, revoke))
+    if _is_for(child, state):
+        return _noted(move, step, state, now_us)  # it is under way
+    try:
+        data = (step.undo.data or step.data)(values)
+    except EvaluationFailed as error:
+        return compensation.cannot_be_asked(move, step, state, str(error), now_us)
+    return _spawn(move, step, state, data, now_us)
+
+
+def taken_back(move: Move, step: Step, state: StepState, now_us: int) -> Move:
+    """Conclude from how the child ended that was to undo a step."""
+    child = state.child
+    assert child is not None, f"{step.name} has no child"
+    if child.outcome is Outcome.COMMITTED:
+        undone = StepUndone(step=step.name, attempt=state.attempt)
+        return compensation.close_if_undone(move.remember(undone, now_us), now_us)
+    answer = Compensated(
+        gid=move.state.gid,
+        step=step.name,
+        attempt=state.attempt,
+        result=Result.FAILED,
+        reason=child.reason,
+    )
+    further = compensation.failed(move.state, answer, now_us)
+    return replace(move, state=further.state, records=(*move.records, *further.records))
+
+
+def _spawn(move: Move, step: Step, state: StepState, data: Any, now_us: int) -> Move:
+    """Let a child begin. That it has is true from here on: the same commit holds both."""
+    undoing = state.phase is StepPhase.UNDOING
+    work = step.undo.work if undoing and step.undo is not None else step.work
+    assert isinstance(work, Group), f"{step.name} has no child"
+    name = label(step.name, state.attempt, undoing=undoing)
+    gid = gids.child(move.state.gid, name)
+    began = ChildBegan(step=step.name, child=gid, attempt=state.attempt, undoing=undoing)
+    move = _noted(move, step, state, now_us).remember(began, now_us)
+    spawn = Spawn(step.name, name, gid, work.definition, data)
+    return replace(move, errands=(*move.errands, spawn))
+
+
+def _noted(move: Move, step: Step, state: StepState, now_us: int) -> Move:
+    """Note that a step's attempt is seen to."""
+    sent = Asked((state.phase, state.attempt, state.since_us), now_us)
+    asked = {**move.state.asked, step.name: sent}
+    return replace(move, state=replace(move.state, asked=asked))
