@@ -26,6 +26,7 @@ from coordinator.core import children, compensation, saga
 from coordinator.core.machine import State
 from coordinator.core.records import (
     AnyRecord,
+    ChildEnded,
     Closed,
     CompensationBegan,
     Decided,
@@ -38,12 +39,12 @@ from coordinator.core.records import (
     StepSkipped,
     StepUndone,
 )
-from coordinator.core.saga_state import Phase, SagaState, StepPhase
+from coordinator.core.saga_state import Phase, SagaState, StepPhase, StepState
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
 from sagas.graph import ancestors
-from sagas.model import EvaluationFailed, Gate, OnRefused
+from sagas.model import EvaluationFailed, Gate, Group, OnRefused
 from wire import gids
 from wire.messages import Json
 from wire.messages import Outcome as Told
@@ -52,6 +53,11 @@ PREPARED: Final = "prepared"
 COMMITTED: Final = "committed"
 NOT_COMMITTED: Final = "the log was restored, and nothing shows that any branch had committed"
 HAD_COMMITTED: Final = "the log was restored; a branch had committed, or was told to"
+HAD_NO_EFFECT: Final = "the log was restored, and no branch had committed"
+WAY_IS_LOST: Final = (
+    "the log was restored: {done} had been done, but what led there is not known,"
+    " so that going back would leave it standing; `twofold retry` goes on"
+)
 HAD_TURNED_BACK: Final = "the log was restored; it had turned back"
 FINAL: Final = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMPENSATED)
 
@@ -168,9 +174,31 @@ def _saga(move: Move, traces: Traces, now_us: int) -> Move:
         move = _past_locks(move, now_us)
     if move.state.phase is not Phase.PARKED:
         move = _forward(move, traces, now_us)
-        if _turned_back(move.state, traces):
+        if (unknown := _unknown(move.state, traces)) and not _ends(traces):
+            parked = Parked(reason=WAY_IS_LOST.format(done=", ".join(unknown)))
+            move = move.remember(parked, now_us)
+        elif _turned_back(move.state, traces):
             move = _back(move, traces, now_us)
     return _closed(move, traces, now_us)
+
+
+def _ends(traces: Traces) -> bool:
+    """Tell whether an outcome was told that stands."""
+    return traces.told is not None and Outcome(traces.told.outcome) in FINAL
+
+
+def _unknown(state: SagaState, traces: Traces) -> list[str]:
+    """Name what was done, if it is not known to have been its turn: it would not be undone.
+
+    How a group ended, and what its branches have said, may be known to the lost log alone.
+    """
+    groups = any(isinstance(step.work, Group) for step in state.definition.steps.values())
+    if not groups or state.phase is not Phase.RUNNING:
+        return []
+    done = [name for name, did in traces.steps.items() if did.status == "done"]
+    done += [name for name in state.steps if _has_begun(state, name, traces)]
+    waiting = StepState()
+    return [name for name in done if state.steps.get(name, waiting).phase is StepPhase.WAITING]
 
 
 def _past_locks(move: Move, now_us: int) -> Move:
@@ -219,7 +247,11 @@ def _spread(move: Move, name: str, traces: Traces, now_us: int) -> Move:
 
 def _has_begun(state: SagaState, name: str, traces: Traces, *, undoing: bool = False) -> bool:
     """Tell whether a transaction has begun that does a step, or undoes it."""
-    return gids.child(state.gid, children.label(name, 1, undoing=undoing)) in traces.parts
+    return _part(state, name, undoing=undoing) in traces.parts
+
+
+def _part(state: SagaState, name: str, *, undoing: bool = False) -> str:
+    return gids.child(state.gid, children.label(name, 1, undoing=undoing))
 
 
 def _traced(state: SagaState, traces: Traces) -> set[str]:
@@ -236,6 +268,27 @@ def _with_child(move: Move, name: str, now_us: int) -> Move:
         return children.ask(move, step, state, step.data(saga.scope(move.state)), now_us)
     except EvaluationFailed:
         return move  # it will be refused again
+
+
+def _past_group(move: Move, name: str, traces: Traces, now_us: int) -> Move:
+    """Know how a transaction has ended that does a step: what came after it shows that it has.
+
+    Where nothing of it is committed, it has no effect: it had only read, or it was gone without.
+    """
+    part = traces.parts.get(_part(move.state, name), Traces())
+    if PREPARED in part.branches.values():
+        return _with_child(move, name, now_us)  # then it cannot have ended
+    if COMMITTED in part.branches.values():
+        move = _with_child(move, name, now_us)
+        child = move.state.steps[name].child
+        if child is None:
+            return move
+        ended = ChildEnded(step=name, child=child.gid, outcome=Outcome.COMMITTED)
+        move = move.remember(ended, now_us)
+    elif _goes_without(move.state, name):
+        move = _refused(move, name, HAD_NO_EFFECT, now_us)
+        return move.remember(StepSkipped(step=name, refused=True), now_us)
+    return move.remember(StepDone(step=name, attempt=1), now_us)
 
 
 def _goes_without(state: SagaState, name: str) -> bool:
@@ -262,20 +315,24 @@ def _past_gate(move: Move, name: str, traces: Traces, now_us: int) -> Move:
 
 def _past_silent(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     """Go past a step that left no trace: it was never to be asked, or asks nobody and is over."""
-    if _has_begun(move.state, name, traces):
-        return _with_child(move, name, now_us)
     definition = move.state.definition
     step = definition.steps[name]
+    needs = {one.name: one.needs for one in definition.steps.values()}
+    over = any(
+        name in ancestors(needs, later) for later in _traced(move.state, traces) if later in needs
+    )
+    if _has_begun(move.state, name, traces):
+        if over:
+            return _past_group(move, name, traces, now_us)
+        return _with_child(move, name, now_us)
     try:
         wanted = saga.wanted(move.state, step, saga.scope(move.state))
     except EvaluationFailed:
         return move
     if not wanted:
         return move.remember(StepSkipped(step=name), now_us)
-    needs = {one.name: one.needs for one in definition.steps.values()}
-    over = any(
-        name in ancestors(needs, later) for later in _traced(move.state, traces) if later in needs
-    )
+    if over and isinstance(step.work, Group):
+        return _past_group(move, name, traces, now_us)
     if step.has_effect or not over:
         return move
     # What it had waited for is lost; that it had come is not.

@@ -16,10 +16,11 @@ from coordinator.log.store import LogUnavailable, VersionTaken
 from coordinator.service import load_files
 from sagas.loader import DefinitionInvalid
 
-# What has not ended is few, whatever has.
+# What has not ended is few, whatever has. A part of a definition follows the whole.
 VERSIONS = """
     WITH t AS MATERIALIZED (
-         SELECT definition, status FROM twofold.transaction WHERE status <> 'ended')
+         SELECT split_part(definition, '#', 1) AS definition, status
+           FROM twofold.transaction WHERE status <> 'ended')
     SELECT d.name, d.version, d.hash,
            (extract(epoch FROM d.published_at) * 1000000)::bigint,
            count(*) FILTER (WHERE t.status = 'open'),

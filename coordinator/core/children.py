@@ -30,6 +30,9 @@ Move: TypeAlias = Transition[SagaState]
 
 def ended(saga: SagaState, event: Returned, now_us: int) -> Move:
     """A child has ended, in this turn. What follows from it is taken up once it may be."""
+    child = saga.steps[event.step].child
+    if child is not None and child.gid == event.child and child.outcome is not None:
+        return Transition(saga, dropped="known since the log was restored")
     record = ChildEnded(
         step=event.step,
         child=event.child,

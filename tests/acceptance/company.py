@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from compose.demo import check
@@ -34,6 +35,14 @@ class Company:
         self.client = Client(self.stack.kafka.bootstrap)
         self.client.outcomes, self.client.contradictions = heard, lied
         await self.client.listen_from_the_beginning()
+
+    async def number(self, database: str, query: str, *given: object) -> int:
+        """Read one number in a participant's database; none is 0."""
+        connection = await asyncpg.connect(self.stack.postgres.dsn(database))
+        try:
+            return await connection.fetchval(query, *given) or 0
+        finally:
+            await connection.close()
 
     async def publish(self, tag: str, count: int) -> None:
         """Publish some of each kind: good ones, and some that must be refused or undone."""

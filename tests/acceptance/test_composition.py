@@ -6,7 +6,6 @@ import asyncio
 import json
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from tests.acceptance.company import Company
@@ -40,15 +39,6 @@ output: {counted: "${ steps.count }"}
 """
 
 
-async def ask(company: Company, database: str, query: str) -> int:
-    """Read one number in a participant's database."""
-    connection = await asyncpg.connect(company.stack.postgres.dsn(database))
-    try:
-        return await connection.fetchval(query) or 0
-    finally:
-        await connection.close()
-
-
 async def test_what_is_composed_is_whole_although_its_owner_dies(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,11 +66,11 @@ async def test_what_is_composed_is_whole_although_its_owner_dies(
     }
     for database in ("counter_a", "counter_b"):
         query = "SELECT value FROM counter WHERE name = 'trips'"
-        assert await ask(company, database, query) == EACH
+        assert await company.number(database, query) == EACH
     held = "SELECT count(*) FROM reservation WHERE order_id LIKE 'trip-%'"
-    assert await ask(company, "shop_stock", held) == 0
+    assert await company.number("shop_stock", held) == 0
     paid = "SELECT count(*) FROM payment WHERE order_id LIKE 'trip-%' AND NOT refunded"
-    assert await ask(company, "shop_payments", paid) == EACH
+    assert await company.number("shop_payments", paid) == EACH
     parts = await rows(
         company,
         "SELECT name, count(*) FROM twofold.transaction WHERE name LIKE 'trip.%'"

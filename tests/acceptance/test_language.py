@@ -7,7 +7,6 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from tests.acceptance.company import Company
@@ -40,11 +39,8 @@ steps:
 
 async def value(company: Company, database: str, name: str = "later") -> int:
     """Read a counter in one of its databases."""
-    connection = await asyncpg.connect(company.stack.postgres.dsn(database))
-    try:
-        return await connection.fetchval("SELECT value FROM counter WHERE name = $1", name) or 0
-    finally:
-        await connection.close()
+    query = "SELECT value FROM counter WHERE name = $1"
+    return await company.number(database, query, name)
 
 
 async def test_what_rests_is_asked_by_another_owner(

@@ -14,6 +14,27 @@ PROVED: Final = "    if Sent.COMMIT in traces.sent or COMMITTED in traces.branch
 
 RECOVERIES: Final = (
     Mutant(
+        "waits for a group that what came after it shows to have ended",
+        REBUILD,
+        "        if over:\n            return _past_group(move, name, traces, now_us)\n",
+        "",
+        "what came after it is not known, and not undone",
+    ),
+    Mutant(
+        "goes back although it cannot tell why a step was done",
+        REBUILD,
+        "        if (unknown := _unknown(move.state, traces)) and not _ends(traces):\n",
+        "        if (unknown := _unknown(move.state, traces)) and _ends(traces):\n",
+        "the step would be left standing",
+    ),
+    Mutant(
+        "takes a group for done of which nothing is committed",
+        REBUILD,
+        "    elif _goes_without(move.state, name):\n",
+        "    elif False:\n",
+        "a saga goes on as if it had what it was refused",
+    ),
+    Mutant(
         "presumes abort of what has committed",
         REBUILD,
         PROVED,

@@ -258,6 +258,7 @@ class Check(logs.Watching, databases.Watching):
             facts.returned.add(record.child)
             child = self.facts.get(record.child)
             agreed = child is None or child.outcome == record.outcome
+            agreed |= self.recovering  # what came after it has shown so
             self.insist(agreed, "a saga knows how its child has ended", f"{record}")
 
     def _decided(self, gid: str, facts: Facts, record: Decided) -> None:
