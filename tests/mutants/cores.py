@@ -68,8 +68,8 @@ CORES: Final = (
     Mutant(
         "lets a gate that was passed count as an effect",
         SAGA_STATE,
-        "            if step.has_effect:\n",
-        "            if True:\n",
+        "            if step.has_effect and not _never_begun(step, state):\n",
+        "            if not _never_begun(step, state):\n",
         "nothing happened, and it is told as compensated",
     ),
     Mutant(
@@ -89,7 +89,7 @@ CORES: Final = (
     Mutant(
         "goes on without what was refused for good",
         SAGA,
-        "    if saga.definition.steps[event.step].on_refused is OnRefused.CONTINUE:\n",
+        "    if step.on_refused is OnRefused.CONTINUE:\n",
         "    if True:\n",
         "a saga ends as if a no were nothing",
     ),
@@ -335,8 +335,8 @@ CORES: Final = (
     Mutant(
         "forgets early",
         TWO_PHASE,
-        "    if txn.waiting_for or not txn.told:\n",
-        "    if not txn.told:\n",
+        "    if txn.waiting_for or not (txn.told or txn.begun.parent):\n",
+        "    if not (txn.told or txn.begun.parent):\n",
         "it ends before all have heard (gpdb#9942)",
     ),
     Mutant(
@@ -372,8 +372,8 @@ CORES: Final = (
         "does not wake for phase two",
         TWO_PHASE,
         "    times = [_next_question(txn, name)[0] for name in txn.waiting_for]\n"
-        "    if txn.phase in",
-        "    times = [txn.tell_at_us] if _telling(txn) else []\n    if txn.phase in",
+        "    if txn.votes_in_time",
+        "    times = [txn.tell_at_us] if _telling(txn) else []\n    if txn.votes_in_time",
         "stuck committing, never retried (seata#3558)",
     ),
     Mutant(

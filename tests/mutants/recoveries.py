@@ -79,8 +79,8 @@ RECOVERIES: Final = (
     Mutant(
         "goes on with a saga that was told to go back",
         REBUILD,
-        "    return back or Sent.UNDO in traces.sent",
-        "    return back",
+        "    return back or undone or Sent.UNDO in traces.sent",
+        "    return back or undone",
         "an undo that is on its way will be done",
     ),
     Mutant(
