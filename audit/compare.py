@@ -170,6 +170,8 @@ def _place(
         return (None if foreign or facts.log.has_purged(name) else Kind.ROW_UNKNOWN), ""
     if known.state is None:
         return None, ""
+    if isinstance(known.state, SagaState) and part in known.state.left:
+        return None, ""
     fits = isinstance(known.state, TwoPhase) is atomic
     participants = _askable(known.state).get(part) if fits else None
     if participants is None:

@@ -238,10 +238,12 @@ class Source:
     def _state(self, gid: str, entries: Sequence[Entry]) -> State | str:
         if not entries:
             return "there is no record of it"
-        definition = self.library.find(getattr(entries[0].record, "definition", ""))
-        if isinstance(definition, str):
-            return definition
-        return machine.recover(gid, definition, entries)
+        versions = [self.library.find(hash_) for hash_ in machine.followed(entries)]
+        for unknown in versions:
+            if isinstance(unknown, str):
+                return unknown
+        known = [one for one in versions if not isinstance(one, str)]
+        return machine.recover(gid, known[0], entries, known[1:] and known)
 
     async def _known(self, subjects: Collection[str]) -> frozenset[str]:
         answers = [await ask(store, KNOWN, list(subjects)) for store in self._stores]

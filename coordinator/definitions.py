@@ -57,6 +57,10 @@ class Definitions:
         names = {one.name: one.name.partition(".")[0] for one in self._by_hash.values()}
         return {name: self._newest[whole].retain_us for name, whole in names.items()}
 
+    def of_version(self, name: str, version: int) -> AnyDefinition | None:
+        """Return a version of a definition."""
+        return next((d for d in self.of_name(name) if d.version == version), None)
+
     def all_newest(self) -> tuple[AnyDefinition, ...]:
         """Return the newest of every name."""
         return tuple(self._newest.values())

@@ -14,7 +14,16 @@ from coordinator.log.store import DecisionLog
 from coordinator.turn import Known
 from wire.envelope import Unreadable, subject_of, type_of, unseal
 from wire.kafka import Received
-from wire.messages import Arrived, Begin, Compensated, Executed, Inquired, LockGranted, Order
+from wire.messages import (
+    AnyMessage,
+    Arrived,
+    Begin,
+    Compensated,
+    Executed,
+    Inquired,
+    LockGranted,
+    Order,
+)
 
 
 async def look_up(
@@ -35,11 +44,11 @@ async def look_up(
     orders: set[str] = set()
     grants: set[str] = set()
     messages, answered = _sorted(received)
+    if any(_may_be_new(message, definitions) for message in messages):
+        await definitions.refresh(log)
     for message in messages:
         if isinstance(message, Begin):
             starts.add((message.definition, message.key))
-            if definitions.newest(message.definition) is None:
-                await definitions.refresh(log)
         elif message.gid not in holdings.live and not isinstance(message, Arrived):
             wanted: dict[type[Any], set[str]] = {Inquired: doubts, LockGranted: grants}
             wanted.get(type(message), orders).add(message.gid)
@@ -63,6 +72,13 @@ async def look_up(
         # They have ended, or they sleep, and this wakes them.
         known.records |= _by_gid(await log.asleep(strays))
     return known
+
+
+def _may_be_new(message: AnyMessage, definitions: Definitions) -> bool:
+    """Tell whether a message may speak of a definition that was published a moment ago."""
+    if isinstance(message, Begin):
+        return definitions.newest(message.definition) is None
+    return isinstance(message, Order) and message.to > 0
 
 
 async def _over(log: DecisionLog, gids: set[str]) -> set[str]:

@@ -15,10 +15,11 @@ import msgspec
 
 from coordinator.core import machine
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, Entry, Ordered
+from coordinator.core.records import Entry, Ordered
 from coordinator.core.transition import Status
 from coordinator.definitions import Definitions
 from coordinator.holdings import Live
+from sagas.model import AnyDefinition
 from wire import gids
 
 
@@ -33,12 +34,14 @@ def replay(entries: Sequence[Entry], definitions: Definitions) -> State:
         DefinitionGone: its definition is not there.
 
     """
-    gid, begun = entries[0].gid, entries[0].record
-    assert isinstance(begun, Begun), f"{gid}: the log does not begin with its beginning"
-    definition = definitions.by_hash(begun.definition)
-    if definition is None:
-        raise DefinitionGone(f"{gid}: its definition {begun.definition} is gone")
-    return machine.recover(gid, definition, entries)
+    gid = entries[0].gid
+    versions: list[AnyDefinition] = []
+    for hash_ in machine.followed(entries):
+        definition = definitions.by_hash(hash_)
+        if definition is None:
+            raise DefinitionGone(f"{gid}: its definition {hash_} is gone")
+        versions.append(definition)
+    return machine.recover(gid, versions[0], entries, versions[1:] and versions)
 
 
 def awake(entries: Iterable[Entry], definitions: Definitions) -> Iterator[Live]:

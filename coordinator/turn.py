@@ -25,7 +25,7 @@ from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.locks import changed, misplaced
-from coordinator.log.store import Change, ClusterFacts, KnownStart, Place, Row
+from coordinator.log.store import ClusterFacts, KnownStart, Place, Row
 from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.sealing import buried, sealed
 from coordinator.telemetry import identity
@@ -260,7 +260,8 @@ class Turn:
             step: Transition[Any] = Transition(live.state)
         else:
             live.orders.add(order.id)
-            step = machine.obey(live.state, order, self._now_us)
+            to = self._setting.definitions.of_version(live.state.begun.name, order.to)
+            step = machine.obey(live.state, order, self._now_us, to)
         self._apply(live, step)
 
     def _recall(self, gid: str) -> Live | None:
@@ -450,11 +451,7 @@ class Turn:
         if summary == live.summary:
             return
         live.summary = summary
-        row = self.work.begun.get(live.gid)
-        if row is not None:
-            self.work.begun[live.gid] = row._replace(**summary._asdict())
-        else:
-            self.work.changes[live.gid] = Change(live.gid, live.shard, *summary, self._now_us)
+        self.work.note_row(live, self._now_us)
         self._touch(live.shard)
 
     def _send(self, live: Live, send: Send) -> Event | None:

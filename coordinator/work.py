@@ -99,6 +99,15 @@ class Work:
             self.waiting[live.gid, new.step] = Waiting(live.shard, live.gid, *new)
         self.looks += [LookFor(live.gid, live.shard, look) for look in step.looks]
 
+    def note_row(self, live: Live, now_us: int) -> None:
+        """Bring a transaction's row up to what it shows."""
+        summary, row = live.summary, self.begun.get(live.gid)
+        if row is not None:
+            self.begun[live.gid] = row._replace(**summary._asdict())
+        else:
+            moved = machine.moved_to(live.state)
+            self.changes[live.gid] = Change(live.gid, live.shard, *summary, now_us, moved)
+
     def batch(self) -> Batch:
         """Return what must be persisted."""
         positions = [self.positions[shard] for shard in sorted(self.positions)]

@@ -47,6 +47,15 @@ def spread(saga: Saga, name: str, count: int) -> Saga:
     return replace(saga, steps=steps, dependents=dependents, private=private, as_written=written)
 
 
+def spread_alike(saga: Saga, other: Saga) -> Saga:
+    """Return the definition in which the same steps are as many as they are in another version."""
+    for name, gathering in other.steps.items():
+        many = saga.steps.get(name)
+        if many is not None and many.each is not None and isinstance(gathering.work, Gate):
+            saga = spread(saga, name, len(gathering.work.gathers or ()))
+    return saga
+
+
 def _one(step: Step, each: Each, index: int) -> Step:
     """Return the step of one element; at most so many lanes run side by side."""
     name = _name(step.name, index)

@@ -74,6 +74,7 @@ class Action(StrEnum):
     APPROVE = "approve"  # the step that waits for a person may go on
     REFUSE = "refuse"  # ... or it must not
     SIGNAL = "signal"  # the event that the step waits for has come, and this is it
+    MOVE = "move"  # go on where it was parked, by a newer version of its definition
 
 
 class Begin(Message, frozen=True, kw_only=True):
@@ -105,6 +106,8 @@ class Order(Message, frozen=True, kw_only=True):
     data: Json = None
     role: str = ""
     """As whom an actor speaks, where a step says who may approve it."""
+    to: int = 0
+    """The version to which it is moved."""
 
 
 class Arrived(Message, frozen=True, kw_only=True):

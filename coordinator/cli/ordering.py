@@ -235,7 +235,7 @@ async def trail(file: Any, *, gid: str | None, limit: int, output: Output) -> No
             plain.moment(e.at_us),
             e.gid,
             order.actor,
-            f"{order.action} {order.step}".strip(),
+            plain.what_was_ordered(order),
             f"refused: {order.refused}" if order.refused else "obeyed",
             order.reason,
         )

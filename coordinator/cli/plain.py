@@ -26,6 +26,7 @@ from coordinator.core.records import (
     Hazard,
     Locked,
     Locking,
+    Moved,
     Ordered,
     Outcome,
     Parked,
@@ -113,7 +114,7 @@ def sentence(record: AnyRecord, at_us: int) -> str:
         case Parked():
             kind = "" if record.outcome is Outcome.PARKED else f" as {record.outcome}"
             return f"parked for a person{kind}: {record.reason}"
-        case Ordered():
+        case Ordered() | Moved():
             return _ordered(record)
         case Closed():
             return f"the outcome stands: {record.outcome}{_because(record.reason)}"
@@ -125,10 +126,18 @@ def sentence(record: AnyRecord, at_us: int) -> str:
             return _of_a_step(record, at_us)
 
 
-def _ordered(order: Ordered) -> str:
-    what = f"{order.action} {order.step}".strip()
+def _ordered(order: Ordered | Moved) -> str:
+    if isinstance(order, Moved):
+        return f"moved to version {order.version}: from here on it goes by that"
+    what = what_was_ordered(order)
     said = f"{order.actor} ordered: {what}{_because(order.reason)}"
     return f"{said}; refused: {order.refused}" if order.refused else said
+
+
+def what_was_ordered(order: Ordered) -> str:
+    """Name an order, and what it is about."""
+    version = f"to version {order.to}" if order.to else ""
+    return " ".join(word for word in (order.action, order.step, version) if word)
 
 
 def _of_a_lock(record: Locking | Locked) -> str:

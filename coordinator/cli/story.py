@@ -51,10 +51,15 @@ class Story:
 
     @classmethod
     def of(
-        cls, gid: str, definition: AnyDefinition, entries: Sequence[Entry], now_us: int
+        cls,
+        gid: str,
+        definition: AnyDefinition,
+        entries: Sequence[Entry],
+        now_us: int,
+        versions: Sequence[AnyDefinition] = (),
     ) -> Story:
-        """Replay the log."""
-        state = machine.recover(gid, definition, entries)
+        """Replay the log; ``versions`` are all by which it has gone, if it was moved."""
+        state = machine.recover(gid, definition, entries, versions)
         return cls(state, state.definition, entries, now_us)
 
     @property

@@ -105,7 +105,8 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
         return False
     view = detail.view
     definition = understood(detail.definition, detail.followed)
-    story = Story.of(view.gid, definition, detail.entries, now_us)
+    versions = [understood(version) for version in detail.versions]
+    story = Story.of(view.gid, definition, detail.entries, now_us, versions)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}
         as_json({**_as_json(view), "owner": owned, **story.as_json()})

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from coordinator.core.records import Outcome
+from sagas.model import AnyDefinition
 from wire.messages import (
     Compensated,
     End,
@@ -94,9 +95,17 @@ class Revoked(msgspec.Struct, frozen=True):
     """The parent goes back: what is not decided is not to happen."""
 
 
+class Moving(msgspec.Struct, frozen=True):
+    """A person's order to go by another version, and that version, if it is published."""
+
+    order: Order
+    definition: AnyDefinition | None
+
+
 Event: TypeAlias = (
     Reply
     | Order
+    | Moving
     | LockMessage
     | Published
     | DeadlinePassed
@@ -146,6 +155,7 @@ class Kind(StrEnum):
     ORDER_APPROVE = "order: approve"
     ORDER_REFUSE = "order: refuse"
     ORDER_SIGNAL = "order: signal"
+    ORDER_MOVE = "order: move"
     LOCK_GRANTED = "lock granted"
     LOCK_DENIED = "lock denied"
     LOCK_RELEASED = "lock released"
@@ -154,7 +164,7 @@ class Kind(StrEnum):
     LOCK_GIVEN_BACK = "given back"
 
 
-FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE)
+FOR_PARKED = (Kind.ORDER_RETRY, Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE, Kind.ORDER_MOVE)
 BY_HAND = (Kind.ORDER_COMMIT, Kind.ORDER_ROLLBACK)
 TO_WAITERS = (Kind.ORDER_APPROVE, Kind.ORDER_REFUSE, Kind.ORDER_SIGNAL)
 ORDERS = (*FOR_PARKED, Kind.ORDER_ABORT, *BY_HAND)
@@ -191,6 +201,7 @@ _PLAIN: dict[type[Event], Kind] = {
     Published: Kind.PUBLISHED,
     Looked: Kind.LETTERS_LOOKED_AT,
     WaitOver: Kind.WAIT_OVER,
+    Moving: Kind.ORDER_MOVE,
     LockGranted: Kind.LOCK_GRANTED,
     LockDenied: Kind.LOCK_DENIED,
     LockReleased: Kind.LOCK_RELEASED,

@@ -12,19 +12,19 @@ A transition holds records to persist and then messages to send, in this order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
 from coordinator.core import orders, saga, saga_table, two_phase, two_phase_table, waiting
-from coordinator.core.events import Event, Returned, kind
-from coordinator.core.records import Begun, Entry, Parked
+from coordinator.core.events import Event, Moving, Returned, kind
+from coordinator.core.records import Begun, Entry, Moved, Parked
 from coordinator.core.saga_state import SagaState
 from coordinator.core.transition import Look, Rules, Summary, Transition
 from coordinator.core.two_phase import TwoPhase
 from sagas.model import AnyDefinition, Saga
-from wire.messages import Inquired, Order, Settled, Voted
+from wire.messages import Action, Inquired, Order, Settled, Voted
 
 State: TypeAlias = TwoPhase | SagaState
 
@@ -56,9 +56,15 @@ def react(state: State, event: Event, now_us: int) -> Transition[Any]:
     return step if step.dropped else machine.dispatch(step, now_us)
 
 
-def obey(state: State, order: Order, now_us: int) -> Transition[Any]:
-    """Carry out an order, or refuse it: either is written down."""
-    step = react(state, order, now_us)
+def obey(
+    state: State, order: Order, now_us: int, to: AnyDefinition | None = None
+) -> Transition[Any]:
+    """Carry out an order, or refuse it: either is written down.
+
+    ``to`` is the version to which a transaction is to be moved, if it is published.
+    """
+    event = Moving(order, to) if order.action is Action.MOVE else order
+    step = react(state, event, now_us)
     return orders.obeyed(state, order, now_us, step.dropped) if step.dropped else step
 
 
@@ -87,12 +93,44 @@ def park(state: State, reason: str, now_us: int) -> Transition[Any]:
     return machine.dispatch(step.remember(Parked(reason=reason), now_us), now_us)
 
 
-def recover(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> State:
-    """Replay a transaction's log."""
-    rest = iter(entries)
+def followed(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Name the definitions by which a transaction has gone, by hash: the first, and others."""
+    records = (entry.record for entry in entries)
+    return tuple(record.definition for record in records if isinstance(record, Begun | Moved))
+
+
+def versions(state: State) -> Collection[AnyDefinition]:
+    """Return all versions by which it has gone, if it was moved."""
+    return tuple(state.versions.values()) if isinstance(state, SagaState) else ()
+
+
+def moved_to(state: State) -> str | None:
+    """Name the definition by which it goes since it was moved, by hash; None if it was not."""
+    return state.begun.definition if versions(state) else None
+
+
+def knowing(state: State, later: State) -> State:
+    """Return a state that knows the versions to which it was moved later."""
+    if isinstance(state, SagaState) and isinstance(later, SagaState):
+        return replace(state, versions=later.versions)
+    return state
+
+
+def recover(
+    gid: str,
+    definition: AnyDefinition,
+    entries: Iterable[Entry],
+    versions: Iterable[AnyDefinition] = (),
+) -> State:
+    """Replay a transaction's log. ``versions`` are all by which it has gone, if it was moved."""
+    rest, known = iter(entries), {one.hash: one for one in versions}
     first = next(rest)
     assert isinstance(first.record, Begun), f"{gid}: the log does not begin with its beginning"
+    definition = known.get(first.record.definition, definition)
     state = _born(gid, definition, first.record, first.at_us)
+    if isinstance(state, SagaState) and known:
+        sagas = {hash_: one for hash_, one in known.items() if isinstance(one, Saga)}
+        state = replace(state, versions=sagas)
     for entry in rest:
         state = state.evolve(entry.record, entry.at_us)
     return state

@@ -45,6 +45,7 @@ def obeyed(state: Any, order: Order, now_us: int, refused: str = "") -> Transiti
         reason=order.reason,
         step=order.step,
         role=order.role,
+        to=order.to,
         refused=refused,
     )
     begun: Transition[Any] = Transition(state)

@@ -145,6 +145,8 @@ class StepRefused(Record, frozen=True, kw_only=True, tag="step-refused"):
     step: str
     attempt: int
     reason: str
+    asked: bool = True
+    """Whether its participant has said so; else nobody was asked, since that had no value."""
 
 
 class StepDeferred(Record, frozen=True, kw_only=True, tag="step-deferred"):
@@ -214,12 +216,20 @@ class Ordered(Record, frozen=True, kw_only=True, tag="ordered"):
     reason: str
     step: str = ""
     role: str = ""
+    to: int = 0
     refused: str = ""
 
     @property
     def said(self) -> str:
         """The reason that a transaction gives for ending so."""
         return said(self.actor, self.reason)
+
+
+class Moved(Record, frozen=True, kw_only=True, tag="moved"):
+    """From here on it goes by another version. ``definition`` is the hash of that."""
+
+    definition: str
+    version: int
 
 
 def said(actor: str, reason: str) -> str:
@@ -271,6 +281,7 @@ AnyRecord: TypeAlias = (
     | UndoFailed
     | Parked
     | Ordered
+    | Moved
     | Locking
     | Locked
     | Closed

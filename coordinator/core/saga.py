@@ -188,9 +188,11 @@ def _given_up(move: Move, failed: AttemptFailed, over: str, now_us: int) -> Move
     return turn_back_or_park(move, told, now_us)
 
 
-def refuse(move: Move, step: str, attempt: int, reason: str, now_us: int) -> Move:
-    """Record a business no, and turn."""
-    refused = StepRefused(step=step, attempt=attempt, reason=reason)
+def refuse(
+    move: Move, step: str, attempt: int, reason: str, now_us: int, *, asked: bool = True
+) -> Move:
+    """Record a business no, or that it cannot be asked for, and turn."""
+    refused = StepRefused(step=step, attempt=attempt, reason=reason, asked=asked)
     move = move.remember(refused, now_us)
     return turn_back_or_park(move, f"{step}: {reason or 'refused'}", now_us)
 
@@ -316,7 +318,8 @@ def _ask(move: Move, step: Step, state: StepState, values: Scope, now_us: int) -
         data = step.data(values)
         key = move.state.gid if step.key is None else str(step.key(values))
     except EvaluationFailed as error:
-        return refuse(move, step.name, state.attempt, str(error), now_us)
+        never = state.attempt == 1  # what it names does not change
+        return refuse(move, step.name, state.attempt, str(error), now_us, asked=not never)
     match step.work:
         case Gate():
             done = StepDone(step=step.name, attempt=state.attempt)

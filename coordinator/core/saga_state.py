@@ -24,6 +24,7 @@ from coordinator.core.records import (
     Ended,
     Locked,
     Locking,
+    Moved,
     Ordered,
     Outcome,
     Parked,
@@ -33,10 +34,11 @@ from coordinator.core.records import (
     StepSkipped,
     StepSpread,
     StepUndone,
+    Unanswered,
     UndoFailed,
     WaitBegan,
 )
-from sagas.each import spread
+from sagas.each import spread, spread_alike
 from sagas.model import Gate, Group, OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
@@ -107,6 +109,8 @@ class StepState(msgspec.Struct, frozen=True):
     waits_since_us: int = 0
     child: Child | None = None
     """The last one."""
+    said_no: bool = False
+    """Whether the last word about it was its participant's, that it was not done, or undone."""
 
     @classmethod
     def ready(cls, at_us: int) -> StepState:
@@ -152,6 +156,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     """How many of them it has, or goes on without."""
     lock_since_us: int = 0
     """Since when it waits for the next."""
+    left: frozenset[str] = frozenset()
+    """The steps without effect that are in no version any more since it was moved."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
     """For each step, what this owner last sent."""
@@ -161,6 +167,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     talk: Talk = Talk()
     freed: frozenset[str] = frozenset()
     """The locks that are known to be free of it."""
+    versions: Mapping[str, Saga] = field(default_factory=dict[str, Saga])
+    """By hash: those that a record may name, if it was moved."""
 
     def __eq__(self, other: object) -> bool:
         """Compare what the log says: what an owner has asked, the next one lacks."""
@@ -241,7 +249,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._turned_back(record, at_us)
             case Locking() | Locked():
                 return self._locked(record, at_us)
-            case Ordered():
+            case Ordered() | Moved():
                 return self._ordered(record, at_us)
             case Parked() | Closed() | Ended():
                 return self._over(record)
@@ -317,7 +325,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
 
     def _without_effect(self, record: StepRefused | StepUndone, at_us: int) -> SagaState:
         if isinstance(record, StepRefused):
-            return self._set(record.step, phase=StepPhase.REFUSED, reason=record.reason)
+            return self._set(
+                record.step, phase=StepPhase.REFUSED, reason=record.reason, said_no=record.asked
+            )
         return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
 
     def _under_way(
@@ -345,10 +355,12 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
 
     def _attempt_failed(self, record: AttemptFailed | UndoFailed, at_us: int) -> SagaState:
         if record.retry_at_us is None and isinstance(record, UndoFailed):
-            stuck = self._set(record.step, phase=StepPhase.STUCK, reason=record.reason)
+            phase, said_no = StepPhase.STUCK, record.why is Unanswered.FAILED
+            stuck = self._set(record.step, phase=phase, reason=record.reason, said_no=said_no)
             return stuck.promoted(at_us)
         if record.retry_at_us is None:
-            return self._set(record.step, phase=StepPhase.EXHAUSTED, reason=record.reason)
+            phase, said_no = StepPhase.EXHAUSTED, record.why is Unanswered.FAILED
+            return self._set(record.step, phase=phase, reason=record.reason, said_no=said_no)
         return self._set(
             record.step,
             attempt=record.attempt + 1,
@@ -392,14 +404,46 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 )
         return replace(self, steps=steps)
 
-    def _ordered(self, order: Ordered, at_us: int) -> SagaState:
+    def _ordered(self, order: Ordered | Moved, at_us: int) -> SagaState:
         """A person has spoken. What is parked is first what it was before."""
+        if isinstance(order, Moved):
+            return self._moved(order, at_us)
         if order.refused:
             return self
         state = replace(
             self.before or self, asked={}, told=False, tell_at_us=0, talk=Talk(), clock_us=at_us
         )
-        return state.anew(at_us) if order.action is Action.RETRY else state
+        return state.anew(at_us) if order.action in (Action.RETRY, Action.MOVE) else state
+
+    def _moved(self, record: Moved, at_us: int) -> SagaState:
+        """Go by another version: what has begun stands as it does, the rest is as that says."""
+        new = spread_alike(self.versions[record.definition], self.definition)
+        steps = {
+            name: self.steps[name] if self.has_begun(name) else StepState() for name in new.steps
+        }
+        for name, step in new.steps.items() if self.phase is Phase.RUNNING else ():
+            ready = all(steps[need].phase in OVER for need in step.needs)
+            if steps[name].phase is StepPhase.WAITING and ready:
+                steps[name] = StepState.ready(at_us)
+        gone = self.steps.keys() - new.steps.keys()
+        moved = replace(
+            self,
+            definition=new,
+            begun=replace(self.begun, definition=record.definition, version=record.version),
+            steps=steps,
+            left=self.left.union(name for name in gone if self.has_begun(name)) - steps.keys(),
+        )
+        return moved.promoted(at_us)
+
+    def has_begun(self, step: str) -> bool:
+        """Tell whether what became of a step so far would stand in any version."""
+        state = self.steps.get(step)
+        if state is None or state.phase is StepPhase.WAITING:
+            return False
+        if state.phase in OVER:
+            return True
+        unasked = state.phase is StepPhase.REFUSED and not state.said_no
+        return self.definition.steps[step].has_effect and not unasked
 
     def anew(self, at_us: int) -> SagaState:
         """Give what no attempt was left for all its attempts again."""
@@ -415,6 +459,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 spent=state.attempt,
                 since_us=at_us,
                 deferrals=0,
+                said_no=False,
             )
         return replace(self, steps=steps)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import arrivals, children, compensation, locking, orders
+from coordinator.core import arrivals, children, compensation, locking, moving, orders
 from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
@@ -113,6 +113,7 @@ RULES: Final = table(
     on(_P.PARKED, Kind.ORDER_RETRY, orders.try_again, "with all attempts, and a new deadline"),
     on(_P.PARKED, Kind.ORDER_SKIP, orders.skip, "a person has seen to that step"),
     on(_P.PARKED, Kind.ORDER_COMPENSATE, orders.turn_back, "back, even past the pivot"),
+    on(_P.PARKED, Kind.ORDER_MOVE, moving.move, "if that version fits what has begun"),
     on(_P.PARKED, Kind.ORDER_COMMIT, orders.close, "it ends as a person says"),
     on(_P.PARKED, Kind.ORDER_ROLLBACK, orders.close, "it ends as a person says"),
     drop(_P.PARKED, Kind.ORDER_ABORT, "it may be past its pivot: compensate says so"),

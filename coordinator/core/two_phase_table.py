@@ -128,4 +128,5 @@ RULES: Final = table(
     drop((_P.COMMITTING, _P.ABORTING), Kind.ORDER_ABORT, "the decision stands"),
     drop(_P.ENDED, _ENDINGS, "it has ended"),
     drop(Phase, (Kind.ORDER_SKIP, Kind.ORDER_COMPENSATE), "only a saga has steps"),
+    drop(Phase, Kind.ORDER_MOVE, "only sagas are moved: its branches have been asked already"),
 )

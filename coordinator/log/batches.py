@@ -65,10 +65,11 @@ PERSIST = """
     ), changed AS (
         UPDATE twofold.transaction t
            SET status = v.status, outcome = v.outcome, active = v.active,
-               wake_at = v.wake_at, changed_at = v.at
+               wake_at = v.wake_at, changed_at = v.at,
+               definition = coalesce(v.definition, t.definition)
           FROM unnest($22::text[], $23::int[], $24::text[], $25::text[], $26::bool[],
-                      $27::timestamptz[], $28::timestamptz[])
-               AS v(gid, shard, status, outcome, active, wake_at, at)
+                      $27::timestamptz[], $28::timestamptz[], $36::text[])
+               AS v(gid, shard, status, outcome, active, wake_at, at, definition)
           JOIN mine ON mine.id = v.shard
          WHERE t.gid = v.gid
     ), waiting AS (
@@ -100,7 +101,8 @@ async def write(source: Any, batch: Batch, part_us: int) -> frozenset[int]:
 
     """
     slots = [slot_of(entry.gid, part_us) for _, entry in batch.entries]
-    values = [*_columns(batch), slots, _search(batch), *transposed(batch.waiting, 5)]
+    moved = [change.definition for change in batch.changes]
+    values = [*_columns(batch), slots, _search(batch), *transposed(batch.waiting, 5), moved]
     if batch.claims:
         values += claims.columns(batch.claims, at)
     sql = PERSIST_CLAIMS if batch.claims else PERSIST

@@ -79,10 +79,14 @@ class MemoryLog:
             self._starts[row.name, row.key] = row.gid
         for gid, seq, at_us, record in entries:
             self._entries.setdefault(gid, {})[seq] = (at_us, encode(record))
-        for gid, shard, status, outcome, active, wake_at_us, _ in batch.changes:
+        for gid, shard, status, outcome, active, wake_at_us, _, moved in batch.changes:
             if shard in mine and gid in self._rows:
                 self._rows[gid] = self._rows[gid]._replace(
-                    status=status, outcome=outcome, active=active, wake_at_us=wake_at_us
+                    status=status,
+                    outcome=outcome,
+                    active=active,
+                    wake_at_us=wake_at_us,
+                    definition=moved or self._rows[gid].definition,
                 )
         for one in batch.waiting:
             if one.shard in mine:

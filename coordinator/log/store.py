@@ -70,6 +70,8 @@ class Change(NamedTuple):
     active: bool
     wake_at_us: int | None
     at_us: int
+    definition: str | None = None
+    """The one that it goes by since it was moved."""
 
 
 class Waiting(NamedTuple):

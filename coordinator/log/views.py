@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from coordinator.core.machine import followed
 from coordinator.core.records import (
     Closed,
     CompensationBegan,
@@ -68,6 +69,8 @@ class TransactionDetail(NamedTuple):
     entries: Sequence[Entry]
     followed: str
     """The hash of what it follows: of the definition, or of a part of it."""
+    versions: Sequence[StoredDefinition] = ()
+    """All by which it has gone, if it was moved."""
 
 
 _COLUMNS = """
@@ -158,6 +161,8 @@ _DEFINITIONS = """
     SELECT hash, name, version, source FROM twofold.definition
      WHERE hash <> ALL($1::text[]) ORDER BY name, version
 """
+
+_THESE = "SELECT hash, name, version, source FROM twofold.definition WHERE hash = ANY($1::text[])"
 
 
 async def definitions(source: Any, known: Collection[str] = ()) -> list[StoredDefinition]:
@@ -278,7 +283,10 @@ async def show(source: Any, gid: str) -> TransactionDetail | None:
     entries = await records(source, [gid])
     view = _view(rows[0], reason(entry.record for entry in entries))
     definition = StoredDefinition(rows[0]["hash"], view.name, view.version, rows[0]["source"])
-    return TransactionDetail(view, definition, entries, rows[0]["definition"])
+    hashes = followed(entries)
+    known = await ask(source, _THESE, list(hashes)) if len(hashes) > 1 else []
+    versions = [StoredDefinition(*one) for one in known]
+    return TransactionDetail(view, definition, entries, rows[0]["definition"], versions)
 
 
 def reason(records: Iterable[Any]) -> str:

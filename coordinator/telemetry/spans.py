@@ -67,12 +67,16 @@ class SpanFacts:
 GOOD = frozenset({Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMPENSATED})
 
 
-def spans_of_log(gid: str, definition: AnyDefinition, entries: Iterable[Entry]) -> list[SpanFacts]:
-    """Return the whole trace, as far as it is told by the log."""
+def spans_of_log(
+    gid: str,
+    definition: AnyDefinition,
+    entries: Iterable[Entry],
+    versions: Iterable[AnyDefinition] = (),
+) -> list[SpanFacts]:
+    """Return the whole trace, as far as it is told by the log; ``versions`` as to `recover`."""
     log = list(entries)
-    found = list(spans(None, machine.recover(gid, definition, log[:1]), log[:1]))
-    state = machine.recover(gid, definition, log[:1])
-    return [*found, *spans(state, state, log[1:])]
+    state = machine.recover(gid, definition, log[:1], versions)
+    return [*spans(None, state, log[:1]), *spans(state, state, log[1:])]
 
 
 def spans(before: State | None, after: State, entries: Iterable[Entry]) -> Iterator[SpanFacts]:
@@ -81,10 +85,11 @@ def spans(before: State | None, after: State, entries: Iterable[Entry]) -> Itera
     ``before`` is the state that the entries found, None for a beginning;
     ``after`` is any later state of the same transaction.
     """
-    state = before
+    versions = machine.versions(after)
+    state = machine.knowing(before, after) if before is not None else None
     for entry in entries:
         if isinstance(entry.record, Begun):
-            state = machine.recover(entry.gid, after.definition, [entry])
+            state = machine.recover(entry.gid, after.definition, [entry], versions)
             yield _root(state, entry.at_us)
             continue
         assert state is not None, f"{entry.gid}: a record before the beginning"

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from coordinator.core import machine
 from coordinator.core.records import AnyRecord, Closed, Decided, Entry, Outcome, Parked
 from coordinator.telemetry import identity
 from coordinator.telemetry.export import Exporter, is_wanted
@@ -58,7 +59,7 @@ class Tracing(Watcher):
         self._exporter = exporter
         self._per_second = per_second
         self._allowance, self._filled_at = per_second, time.monotonic()
-        self._late: deque[tuple[str, AnyDefinition]] = deque(maxlen=LATE_LIMIT)
+        self._late: deque[tuple[str, Sequence[AnyDefinition]]] = deque(maxlen=LATE_LIMIT)
         self._bell = asyncio.Event()
 
     def sample(self) -> bool:
@@ -77,7 +78,8 @@ class Tracing(Watcher):
             if identity.is_kept(traceparent):
                 self._show(trail, now_us)
             elif traceparent and any(is_bad(entry.record) for entry in trail.entries):
-                self._late.append((trail.live.gid, trail.live.state.definition))
+                state = trail.live.state
+                self._late.append((state.gid, (state.definition, *machine.versions(state))))
                 self._bell.set()
 
     def _show(self, trail: Trail, now_us: int) -> None:
@@ -92,13 +94,13 @@ class Tracing(Watcher):
             await self._bell.wait()
             self._bell.clear()
             while self._late and self.history is not None:
-                gid, definition = self._late.popleft()
+                gid, (definition, *versions) = self._late.popleft()
                 try:
                     log = await self.history(gid)
                 except Exception as error:  # noqa: BLE001  # a trace is an addition
                     logger.warning("trace_not_shown", gid=gid, reason=str(error))
                     continue
-                for facts in spans_of_log(gid, definition, log):
+                for facts in spans_of_log(gid, definition, log, versions):
                     self._exporter.export(facts)
 
     def close(self) -> None:

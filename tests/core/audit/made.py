@@ -19,10 +19,9 @@ YEARS_US: Final = 10**15
 def transaction(story: Story, entries: Sequence[Entry], summary: Summary) -> Transaction:
     """Make a transaction as it is read: its row, its records, and their replay."""
     status, outcome, active, _ = summary
-    row = Row(
-        0, story.definition.hash, status, outcome, active, entries[0].at_us, entries[-1].at_us
-    )
-    state = machine.recover(story.gid, story.definition, entries)
+    state = machine.recover(story.gid, story.definition, entries, story.versions)
+    times = entries[0].at_us, entries[-1].at_us
+    row = Row(0, state.begun.definition, status, outcome, active, *times)
     return Transaction(story.gid, row, [entry.seq for entry in entries], entries, state)
 
 

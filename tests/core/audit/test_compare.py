@@ -459,3 +459,21 @@ def test_repair_asks_as_a_resolver_does() -> None:
     assert unseal(record.headers, record.value).message == Inquired(
         gid=gid, branch="x", participant="a"
     )
+
+
+def test_a_step_of_an_older_version_left_a_row_for_a_reason() -> None:
+    """It was refused, and its saga was moved to a version that goes without it."""
+    story = Story.begin(saga(step("a", pivot=True), step("b", "a", back=False)))
+    story.hear(executed("a"))
+    story.hear(executed("b", Result.REFUSED))
+    newer = saga(step("a", pivot=True), step("c", "a", back=False))
+    story.move(replace(newer, version=2, hash="sha256:2"))
+    databases = [
+        database("a", barriers={"a": "done"}),
+        database("b", barriers={"b": "refused", "x": "refused"}),
+        database("c"),
+    ]
+
+    found = compare(Facts(log_of(story), databases, YEARS_US))
+
+    assert [(one.kind, one.part) for one in found] == [(Kind.ROW_MISPLACED, "x")]

@@ -305,6 +305,7 @@ class Story:
     log: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     sent: list[Send] = field(default_factory=list[Send])
     turns: int = 0
+    versions: list[AnyDefinition] = field(default_factory=list[AnyDefinition])
     last: Transition[Any] = field(init=False)
     state: TwoPhase | SagaState = field(init=False)
 
@@ -342,6 +343,19 @@ class Story:
         )
         return self.take(machine.obey(self.state, order, self.now_us))
 
+    def move(self, to: AnyDefinition | None, version: int = 2) -> Transition[Any]:
+        """Let a person order that it goes by another version."""
+        order = Order(
+            gid=self.gid,
+            id=f"order-{len(self.log)}",
+            action=Action.MOVE,
+            actor="ann",
+            reason="mended",
+            to=version,
+        )
+        self.versions += [self.state.definition, *([] if to is None else [to])]
+        return self.take(machine.obey(self.state, order, self.now_us, to))
+
     def publish(self) -> Transition[Any]:
         """Let the outcome be acknowledged by its topic."""
         return self.hear(Published())
@@ -377,7 +391,7 @@ class Story:
         return self.take(machine.park(self.state, reason, self.now_us))
 
     def replayed(self) -> TwoPhase | SagaState:
-        return machine.recover(self.gid, self.definition, self.entries())
+        return machine.recover(self.gid, self.definition, self.entries(), self.versions)
 
     def entries(self) -> list[Entry]:
         return [Entry(self.gid, n, at, decode(text)) for n, (at, text) in enumerate(self.log)]

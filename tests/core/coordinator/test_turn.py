@@ -15,9 +15,9 @@ from coordinator.definitions import Definitions
 from coordinator.engine import Engine
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import ClusterFacts
-from coordinator.recall import input_hash
+from coordinator.recall import input_hash, replay
 from coordinator.turn import Known, Setting, Turn
-from sagas.model import Each, OnRefused
+from sagas.model import AnyDefinition, Each, OnRefused
 from tests.core.coordinator.builders import (
     GID,
     START_US,
@@ -199,3 +199,42 @@ def test_a_thousand_commands_that_no_topic_takes_are_refused_one_after_the_other
     turn = Turn(setting_of(story), holdings, Known(), START_US)
     ask(turn, Begin(definition=definition.name, key="k", input={"guests": ["ann"] * 1000}))
     assert outcomes_of(turn) == [(TOPICS.outcomes, "COMMITTED")]
+
+
+PAID = step("pay", pivot=True)
+NEWER = replace(saga(PAID, step("log", "pay")), version=2, hash="sha256:2")
+
+
+def moved(*published: AnyDefinition) -> tuple[Story, Turn, Setting]:
+    """Order that a parked saga, which nobody has in mind, goes by version 2."""
+    story = Story.begin(saga(PAID))
+    story.park("it was made wrong")
+    story.publish()
+    setting, holdings = setting_of(story), Holdings()
+    for definition in published:
+        setting.definitions.add(definition)
+    holdings.shards[0] = Shard(0, 1, 0, 0, 0)
+    order = Order(gid=GID, id="o-1", action=Action.MOVE, actor="ann", reason="mended", to=2)
+    sealed = seal(Envelope(order), topic=TOPICS.replies, source="/test", key=GID)
+    turn = Turn(setting, holdings, Known(records={GID: story.entries()}), START_US)
+    turn.receive(Received(TOPICS.replies, 0, 0, sealed.key, sealed.value, sealed.headers, 0))
+    return story, turn, setting
+
+
+def test_a_parked_saga_is_moved_to_a_version_that_is_published() -> None:
+    """Its row says by which definition it goes, and the next owner finds that one."""
+    story, turn, setting = moved(NEWER)
+
+    assert turn.work.changes[GID].definition == NEWER.hash
+    written = [entry for _, entry in turn.work.entries]
+    again = replay([*story.entries(), *written], setting.definitions)
+    assert (again.definition, again.begun.version) == (NEWER, 2)
+
+
+def test_no_saga_is_moved_to_a_version_that_is_not_published() -> None:
+    _, turn, _ = moved()
+
+    [refused] = [entry.record for _, entry in turn.work.entries]
+    assert isinstance(refused, Ordered)
+    assert refused.refused == "order version 2 is not published"
+    assert not turn.work.changes
