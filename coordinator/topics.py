@@ -13,6 +13,7 @@ import structlog
 
 from coordinator.config import Config
 from coordinator.definitions import participants
+from coordinator.letterbox import waits_of
 from sagas.model import AnyDefinition
 from wire.envelope import MAX_BODY_BYTES
 from wire.kafka import create_topics, partition_counts
@@ -65,13 +66,14 @@ def definition_topics(
     """List the topics that definitions name."""
     definitions = tuple(definitions)
     commands = {Topics.commands(name) for d in definitions for name in participants(d)}
-    # Topics of starts are somebody else's: how long they keep events is not for us to say.
+    # Topics of events are somebody else's: how long they keep events is not for us to say.
     starts = {d.start.topic for d in definitions if d.start.topic is not None}
+    events = starts | waits_of(definitions).keys()
     replies = {d.start.reply_to for d in definitions if d.start.reply_to is not None}
     settings = {
         **dict.fromkeys(replies, _ours(config)),
         **dict.fromkeys(commands, _kept(config, days=7)),
-        **dict.fromkeys(starts, _safe(config)),
+        **dict.fromkeys(events, _safe(config)),
     }
     return [
         Plan(name, partitions, exactly=False, config=settings[name]) for name in sorted(settings)
