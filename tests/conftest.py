@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,19 @@ from wire.closing import CLOSING
 # A shell's background job ignores SIGINT, and so would every process that a
 # test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+TESTS = Path(__file__).parent
+WITHOUT_SERVERS = frozenset({"core", "mutants", "search", "simulation"})
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Let what needs servers run one after the other, in one worker of xdist: it waits a lot.
+
+    What computes runs in the other one meanwhile.
+    """
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] not in WITHOUT_SERVERS:
+            item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ def run_many(seeds: Sequence[int]) -> Iterator[Sum]:
     """Run seeds in worker processes; yield the sum so far, now and then."""
     chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
     so_far = Sum()
-    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+    with multiprocessing.get_context("spawn").Pool(WORKERS, os.nice, (10,)) as pool:
         for some in pool.imap_unordered(run_chunk, chunks):
             so_far.join(some)
             yield so_far
