@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ def run(
     settings = Settings.from_environment(bootstrap=kafka, postgres=postgres, group=group)
     set_up_logging()
     flush_traces = _set_up_traces([participant.name for participant in participants])
+    gc.freeze()  # what was imported stays, and each full collection would walk it
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(participants, settings, migrate=migrate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ def serve(file: Path | None, definitions: Sequence[Path] | None) -> None:
     given = {"definitions": tuple(definitions)} if definitions else {}
     config = settings(file, **given)
     set_up_logs(sys.stderr)
+    gc.freeze()  # what was imported stays, and each full collection would walk it
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config))
 
