@@ -108,6 +108,35 @@ def resolve(
     _order(config, wanted, output)
 
 
+def move(
+    reason: Reason,
+    gids: Gids = None,
+    *,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, help="The version; the newest if not given.")
+    ] = None,
+    parked: Parked = False,
+    name: Name = None,
+    actor: Actor = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Let parked sagas go on by a newer version of their definition.
+
+    Shows first what differs between both versions, and what would become of
+    each transaction. What has begun is kept; one that does not fit the new
+    version is refused, with the reason.
+
+    Example: twofold move --parked --name place-order --to 3 --reason "the mail's `with` is mended"
+    """
+    from coordinator.cli.moving import Look
+    from coordinator.cli.ordering import Wanted
+
+    wanted = Wanted(Action.MOVE, gids or (), parked, name, reason, actor, yes, to=to or 0)
+    _order(config, wanted, output, Look(output))
+
+
 Gid = Annotated[str, typer.Argument(help="The transaction.")]
 Waits = Annotated[str, typer.Argument(help="The step that waits.", metavar="STEP")]
 
@@ -235,6 +264,7 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
     plain(Action.COMPENSATE, COMPENSATE),
     plain(Action.ABORT, ABORT),
     resolve,
+    move,
     approve,
     signal,
     orders,
@@ -242,8 +272,9 @@ ALL: Final[tuple[Callable[..., None], ...]] = (
 )
 
 
-def _order(config: Any, wanted: Any, output: Output) -> None:
+def _order(config: Any, wanted: Any, output: Output, choose: Any = None) -> None:
     from coordinator.cli import ordering
 
-    if not asyncio.run(ordering.order(config, wanted, output)):
+    choose = choose or ordering.all_of_them
+    if not asyncio.run(ordering.order(config, wanted, output, choose)):
         raise typer.Exit(NO)

@@ -1,4 +1,4 @@
-"""`twofold retry`, `skip`, `compensate`, `abort`, `resolve`, `approve`, `signal`, and `orders`.
+"""`twofold retry`, `skip`, `compensate`, `abort`, `resolve`, `move`, `approve`, and `orders`.
 
 An order is a message to the transaction's shard. What became of it is read
 from the transaction's log, where it is written whether it was carried out or
@@ -13,8 +13,8 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import typer
@@ -54,6 +54,7 @@ class Wanted(NamedTuple):
     step: str = ""
     data: Json = None
     role: str = ""
+    to: int = 0
 
     @classmethod
     def of_one(
@@ -63,6 +64,13 @@ class Wanted(NamedTuple):
         return cls(
             action, (gid,), parked=False, name=None, reason=reason, actor=actor, yes=True, **said
         )
+
+
+Choice: TypeAlias = tuple[Sequence[TransactionView], Wanted] | None
+"""Of which transactions it is ordered, and what; None if of none."""
+
+Choose: TypeAlias = Callable[[Sequence[Any], Sequence[TransactionView], Wanted], Awaitable[Choice]]
+"""Looks at what was found, in these logs, before anything is done to it."""
 
 
 def read_data(text: str | None) -> Json:
@@ -75,7 +83,20 @@ def read_data(text: str | None) -> Json:
         raise Trouble(f"--data is not JSON: {error}.") from error
 
 
-async def order(file: Any, wanted: Wanted, output: Output) -> bool:
+async def all_of_them(
+    _logs: Sequence[Any], views: Sequence[TransactionView], wanted: Wanted
+) -> Choice:
+    """Show what a query has found, before anything is done to all of it."""
+    if wanted.yes or not wanted.parked:
+        return views, wanted
+    what = f"{wanted.action} {wanted.step}".strip()
+    note(f"would {what} {len(views)} transactions:")
+    for view in views:
+        note(f"  {view.gid}  {view.name}  {view.key}  {view.reason}")
+    return (views, wanted) if agreed(wanted) else None
+
+
+async def order(file: Any, wanted: Wanted, output: Output, choose: Choose = all_of_them) -> bool:
     """Order, and tell what became of it; False if anything was refused."""
     config = reach.settings(file)
     if wanted.parked == bool(wanted.gids):
@@ -85,15 +106,17 @@ async def order(file: Any, wanted: Wanted, output: Output) -> bool:
         views = await _parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
         if not views:
             return wanted.parked
-        if not _agreed(views, wanted):
+        choice = await choose(logs, views, wanted)
+        if choice is None:
             return False
-        orders = {view.gid: _order(view, wanted) for view in views}
+        chosen, wanted = choice
+        orders = {view.gid: order_of(view, wanted) for view in chosen}
         with reach.kafka(config):
-            await _send(config, views, orders)
+            await _send(config, chosen, orders)
         answers = await _answers(logs, orders)
         states = {view.gid: view for view in await _found(logs, list(orders))}
     _print(answers, states, output)
-    return not any(answer.refused for answer in answers.values())
+    return len(chosen) == len(views) and not any(one.refused for one in answers.values())
 
 
 async def _parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
@@ -119,21 +142,18 @@ async def _found(logs: Sequence[Any], wanted: Sequence[str]) -> list[Transaction
     return [detail.view for detail in details if detail is not None]
 
 
-def _agreed(views: Sequence[TransactionView], wanted: Wanted) -> bool:
-    """Show what a query has found, before anything is done to all of it."""
-    if wanted.yes or not wanted.parked:
+def agreed(wanted: Wanted) -> bool:
+    """Ask a person whether what was shown is to be done."""
+    if wanted.yes:
         return True
-    what = f"{wanted.action} {wanted.step}".strip()
-    note(f"would {what} {len(views)} transactions:")
-    for view in views:
-        note(f"  {view.gid}  {view.name}  {view.key}  {view.reason}")
     if sys.stdin.isatty():
         return typer.confirm("Do it?", err=True)
     note("nothing was ordered; --yes does it")
     return False
 
 
-def _order(view: TransactionView, wanted: Wanted) -> Order:
+def order_of(view: TransactionView, wanted: Wanted) -> Order:
+    """Make an order, with a name of its own."""
     return Order(
         gid=view.gid,
         id=secrets.token_hex(8),
@@ -143,6 +163,7 @@ def _order(view: TransactionView, wanted: Wanted) -> Order:
         step=wanted.step,
         data=wanted.data,
         role=wanted.role,
+        to=wanted.to,
     )
 
 

@@ -175,6 +175,16 @@ async def definitions(source: Any, known: Collection[str] = ()) -> list[StoredDe
     return [StoredDefinition(*row) for row in await ask(source, _DEFINITIONS, list(known))]
 
 
+_PUBLISHED = """
+    SELECT hash, name, version, source FROM twofold.definition WHERE name = $1 ORDER BY version
+"""
+
+
+async def published(source: Any, name: str) -> list[StoredDefinition]:
+    """Return all versions of a definition, the oldest first. Raises LogUnavailable."""
+    return [StoredDefinition(*row) for row in await ask(source, _PUBLISHED, name)]
+
+
 _ORDERS = """
     SELECT gid, seq, (extract(epoch FROM at) * 1000000)::bigint, record
       FROM twofold.decision_log WHERE kind = 'ordered' AND ($2::text IS NULL OR gid = $2)
