@@ -24,7 +24,7 @@ from tests.bench.cost import cpu_seconds
 from tests.bench.load import Client, InFlight, Numbers
 from tests.bench.picture import draw
 from tests.bench.shapes import Shape
-from tests.bench.stage import Company, Servers
+from tests.bench.stage import SHARDS, Company, Servers
 from tests.bench.truth import Untrue, ask, execute, until_quiet
 
 WHO: Final = ("coordinator", "participants", "postgres", "broker")
@@ -36,14 +36,14 @@ CROWD_S: Final = 120.0
 # What nobody needs any more, as it stands in the log: three records, 500 bytes.
 FINISHED: Final = """
     WITH made AS (
-        SELECT 'tf1.main.1.' || n % 8 || '.' || lpad(to_hex(born), 12, '0') || '7'
+        SELECT 'tf1.main.1.' || n % {shards} || '.' || lpad(to_hex(born), 12, '0') || '7'
                || lpad(to_hex(n), 19, '0') AS gid, born * 1000 / 86400000000 % 32 AS slot, n
           FROM generate_series({first}::bigint, {last}) n,
                (SELECT (extract(epoch FROM now()) * 1000)::bigint - 3600000 AS born) _
     ), told AS (
         INSERT INTO twofold.transaction (gid, shard, name, definition, start_key, input_hash,
                                          status, outcome, active, began_at, changed_at)
-        SELECT gid, n % 8, 'steps-3', 'sha256:old', 'old' || n, md5(n::text),
+        SELECT gid, n % {shards}, 'steps-3', 'sha256:old', 'old' || n, md5(n::text),
                'ended', 'COMMITTED', false, now(), now() FROM made
     )
     INSERT INTO twofold.decision_log (slot, gid, seq, at, kind, record)
@@ -183,7 +183,7 @@ async def finished(bench: Bench) -> Curve:
         for first in range(there, count, 50_000):
             last = min(count, first + 50_000) - 1
             log = bench.servers.dsn("twofold")
-            await execute(log, FINISHED.format(first=first, last=last))
+            await execute(log, FINISHED.format(first=first, last=last, shards=SHARDS))
         there = count
         await execute(bench.servers.dsn("twofold"), "VACUUM ANALYZE")
         await bench.at_work()

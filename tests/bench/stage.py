@@ -17,17 +17,19 @@ from tests.bench.workload import ACCOUNT_TABLE, BANKS, BOOKING_TABLE, SERVICES
 
 DEFINITIONS: Final = Path(__file__).parent / "definitions"
 MODULE: Final = "tests.bench.services"
+SHARDS: Final = 4
+"""Twice the cores: what one needs who will have no more coordinators than cores."""
 BANK_PARTICIPANTS: Final = tuple(f"{MODULE}:{bank}" for bank in BANKS)
 SERVICE_PARTICIPANTS: Final = tuple(f"{MODULE}:{service}" for service in SERVICES)
 
 
 class Servers:
-    """Kafka and Postgres, with the databases of both sides."""
+    """Kafka and Postgres, with the databases of both sides; all reach it by its Unix socket."""
 
     def __init__(self, kafka: LocalKafka, postgres: LocalPostgres) -> None:
         self.kafka, self.postgres = kafka, postgres
         self.stack = LocalStack(kafka, postgres)
-        self.dsn = postgres.dsn
+        self.dsn = postgres.socket_dsn
 
     @classmethod
     @contextmanager
@@ -69,7 +71,12 @@ class Company:
             directory,
             definitions=[definitions],
             participants=[MODULE],
-            environment=environment,
+            environment={
+                "TWOFOLD_LOG__SHARDS": str(SHARDS),
+                "TWOFOLD_LOG__DSN": servers.dsn("twofold"),
+                "TWOFOLD_PG_DSN": servers.dsn("twofold"),
+                **environment,
+            },
         )
         self.pids: dict[str, list[int]] = {}
 
