@@ -73,6 +73,8 @@ class Theatre:
 
     def __init__(self, plays: Mapping[str, Play], log: str) -> None:
         self.act = 0
+        self.lost = 0
+        """How often all that waited at the door was lost."""
         self.asked: dict[str, dict[str, Command]] = defaultdict(dict)
         """By start key and label, what came first."""
         self._plays, self._log = plays, log
@@ -83,6 +85,7 @@ class Theatre:
 
     async def let_in(self, command: Command) -> bool:
         """Wait until it is a command's turn; False if it is never heard of again."""
+        lost = self.lost
         if command.gid not in self._places:
             self._places[command.gid] = await self._place(command.gid)
         play, prefix = self._places[command.gid]
@@ -96,6 +99,8 @@ class Theatre:
         first = play.beside(said) if said in play.acts else set[str]()
         while self.act < play.acts.get(said, 0) or not first <= self._over[play.key]:
             await asyncio.sleep(0.05)
+            if lost < self.lost:
+                return False
         name, part = target(command)
         self._counts[play.key, name, part] += 1
         answers = play.answers(name, part)

@@ -1,11 +1,12 @@
 """Every scenario of the gallery on real servers, in the middle of which each owner is killed.
 
 All begin at once, by events. One of two coordinators is killed, and the other
-takes over; then that one is killed too. While nobody lives, as much time
-passes for each transaction as in its rehearsal: its log is moved into the
-past, days if need be. So are waits and deadlines as the gallery has them; what
-is changed of it is in `plays.CHANGED`. And what the scenario says happens
-meanwhile, happens now. An heir finds all of it.
+takes over: what was asked is asked twice. Then that one is killed too, and
+what it had asked is lost. While nobody lives, as much time passes for each
+transaction as in its rehearsal: its log is moved into the past, days if need
+be. So waits and deadlines are as long as the gallery has them; what is changed
+of it is in `plays.CHANGED`. And what the scenario says happens meanwhile,
+happens now. An heir finds all of it.
 
 Each must then have ended as its rehearsal, with each effect done once, and
 undone once where the rehearsal undoes it. A scenario's `crash` is a kill
@@ -164,6 +165,7 @@ class Performance:
         self.theatre.act = 1
         await self.until_played()
         await self.kill("coordinator-1")
+        self.theatre.lost += 1
         await self.time_passes()
         await self.happens()
         self.theatre.act = 2
