@@ -14,6 +14,7 @@ from audit.facts import Barrier, Database, Facts, LogFacts, Marker, Transaction
 from audit.findings import Finding, Kind
 from audit.steps import steps
 from coordinator.core import machine
+from coordinator.core.children import open_children
 from coordinator.core.machine import State
 from coordinator.core.saga_state import Phase, SagaState, StepPhase
 from coordinator.core.transition import Status
@@ -94,6 +95,8 @@ def _stuck(transaction: Transaction, facts: Facts) -> Iterator[Finding]:
     gid, state = transaction.gid, transaction.state
     if state is None or machine.summary(state).status is not Status.OPEN:
         return
+    if isinstance(state, SagaState) and (state.held or open_children(state)):
+        return  # it waits for another one, which has times of its own
     if machine.wake_at_us(state) is None:
         yield Finding(Kind.ASLEEP, gid, "", "", state.began_us, f"it is {state.phase}")
         return

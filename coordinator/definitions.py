@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from coordinator.log.store import DecisionLog, StoredDefinition
+from sagas.composition import sub_sagas
 from sagas.loader import load_published
 from sagas.model import AnyDefinition, Saga
 
@@ -43,6 +44,11 @@ class Definitions:
     def newest(self, name: str) -> AnyDefinition | None:
         """Return what new starts of this name follow."""
         return self._newest.get(name)
+
+    def knows(self, name: str) -> bool:
+        """Tell whether there is one of this name, and of each that it would begin itself."""
+        newest = self._newest.get(name)
+        return newest is not None and self._newest.keys() >= {*sub_sagas(newest).values()}
 
     def by_hash(self, hash_: str) -> AnyDefinition | None:
         """Return what a running transaction follows."""

@@ -50,6 +50,8 @@ class Shard:
     replies_offset: int
     replies_target: int
     gids: set[str] = field(default_factory=set[str])
+    parts: set[str] = field(default_factory=set[str])
+    """Those of them that are parts of others."""
 
     @property
     def caught_up(self) -> bool:
@@ -77,14 +79,21 @@ class Holdings:
 
     @property
     def crowded(self) -> list[int]:
-        """The shards that have as much to do as they may."""
-        return [shard.id for shard in self.shards.values() if len(shard.gids) >= self._crowd]
+        """The shards that have as much to do as they may.
+
+        What is a part of another does not count. It must begin and end with it in any
+        case, and if that is parked, it would keep others away for as long.
+        """
+        shards = self.shards.values()
+        return [one.id for one in shards if len(one.gids) - len(one.parts) >= self._crowd]
 
     def hold(self, live: Live) -> None:
         """Keep a transaction in mind."""
         begun = live.state.begun
         self.live[live.gid] = live
         self.shards[live.shard].gids.add(live.gid)
+        if begun.parent:
+            self.shards[live.shard].parts.add(live.gid)
         self.starts[begun.name, begun.key] = KnownStart(live.gid, live.input_hash)
 
     def forget(self, live: Live) -> None:
@@ -92,6 +101,7 @@ class Holdings:
         begun = live.state.begun
         del self.live[live.gid]
         self.shards[live.shard].gids.discard(live.gid)
+        self.shards[live.shard].parts.discard(live.gid)
         del self.starts[begun.name, begun.key]
 
     def drop(self, shards: Iterable[int]) -> None:

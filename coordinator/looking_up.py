@@ -77,7 +77,7 @@ async def look_up(
 def _may_be_new(message: AnyMessage, definitions: Definitions) -> bool:
     """Tell whether a message may speak of a definition that was published a moment ago."""
     if isinstance(message, Begin):
-        return definitions.newest(message.definition) is None
+        return not definitions.knows(message.definition)
     return isinstance(message, Order) and message.to > 0
 
 

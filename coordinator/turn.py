@@ -7,7 +7,6 @@ makes no sense, is buried with its reason and blocks nobody.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_tb
@@ -16,13 +15,14 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from coordinator.core import children, lock, machine
-from coordinator.core.events import Event, Letter, Looked, Published, Revoked
+from coordinator.core import lock, machine
+from coordinator.core.events import Event, Letter, Looked, Published
 from coordinator.core.lock import Lock
-from coordinator.core.records import Begun, Decision, Ended, Entry
-from coordinator.core.transition import Revoke, Send, Spawn, Transition
+from coordinator.core.records import Begun, Decision, Entry
+from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
 from coordinator.definitions import Definitions
+from coordinator.errands import Errands
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.locks import changed, misplaced
 from coordinator.log.store import ClusterFacts, KnownStart, Place, Row
@@ -99,7 +99,9 @@ class Turn:
         self._known = known
         self._now_us = now_us
         self._let_go: dict[str, Live] = {}
-        self._errands: deque[tuple[Live, Spawn | Revoke | None]] = deque()
+        self._errands = Errands(
+            setting.definitions, holdings, self._hold, self._react, setting.facts.generation
+        )
         self.work = Work()
 
     # ── what comes in ────────────────────────────────────────────────────────
@@ -391,8 +393,7 @@ class Turn:
         while refusals:  # one may lead to the next, a thousand times
             refusals += self._note(live, machine.react(live.state, refusals.pop(0), self._now_us))
         self._keep(live)
-        while self._errands:
-            self._run_errand(*self._errands.popleft())
+        self._errands.run()
 
     def _keep(self, live: Live) -> None:
         """Hold a transaction for as long as it needs an owner."""
@@ -415,35 +416,13 @@ class Turn:
             entries.append(entry := Entry(live.gid, seq, self._now_us, record))
             self.work.entries.append((live.shard, entry))
         live.next_seq += len(entries)
-        self._errands += ((live, errand) for errand in step.errands)
-        if live.state.begun.parent and any(isinstance(one, Ended) for one in step.records):
-            self._errands.append((live, None))
+        self._errands.note(live, step)
         refusals = [no for send in step.sends if (no := self._send(live, send)) is not None]
         if entries or step.sends or step.looks:
             self.work.trails.append(Trail(live, before, tuple(entries)))
             self._touch(live.shard)
         self._show(live)
         return refusals
-
-    def _run_errand(self, live: Live, errand: Spawn | Revoke | None) -> None:
-        """Begin a child, or take one back; without an errand, tell its parent that it has ended."""
-        match errand:
-            case Spawn():
-                self._spawn(live, errand)
-            case Revoke():
-                if (child := self._holdings.live.get(errand.child)) is not None:
-                    self._react(child, Revoked())
-            case None:
-                if parent := self._holdings.live.get(live.state.begun.parent):  # not ended by hand
-                    self._react(parent, machine.returned(live.state))
-
-    def _spawn(self, parent: Live, spawn: Spawn) -> None:
-        """Begin a child, in the same commit as the fact that its parent has it."""
-        facts = self._setting.facts
-        begun = children.begun(parent.state.begun, parent.gid, spawn, facts.generation)
-        context, above = identity.part(begun.traceparent, parent.gid, spawn.gid, spawn.label)
-        begun = structs.replace(begun, traceparent=context, parent_span=above)
-        self._hold(spawn.gid, parent.shard, spawn.definition, begun, input_hash(begun.input))
 
     def _show(self, live: Live) -> None:
         """Bring the transaction's row up to its state."""

@@ -19,6 +19,7 @@ from recovery.locks import Holding, given, holdings
 from recovery.parts import parts
 from recovery.rebuild import PREPARED, Did, Sent, Traces, proven, rebuild
 from recovery.starts import Asked, Said
+from sagas.model import SubSaga
 from sagas.search import terms
 from wire import gids
 
@@ -124,12 +125,10 @@ class Page:
         """Begin what has begun as part of a saga, in the commit in which that knows it."""
         now_us, parent = self._facts.log.now_us, move.state
         for spawn in move.errands:
-            if not isinstance(spawn, Spawn):
+            if not isinstance(spawn, Spawn) or isinstance(spawn.work, SubSaga):
                 continue
-            begun = children.begun(parent.begun, parent.gid, spawn, generation=0)
-            born = machine.recover(
-                spawn.gid, spawn.definition, [Entry(spawn.gid, 0, now_us, begun)]
-            )
+            begun = children.begun(parent.begun, parent.gid, spawn, spawn.work, generation=0)
+            born = machine.recover(spawn.gid, spawn.work, [Entry(spawn.gid, 0, now_us, begun)])
             state, more = rebuild(born, traces.parts[spawn.gid], now_us)
             self._note(spawn.gid, shard, 0, (begun, *more))
             digest, summary = input_hash(begun.input), machine.summary(state)

@@ -44,7 +44,7 @@ from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.core.two_phase_state import TwoPhase
 from sagas.graph import ancestors
-from sagas.model import EvaluationFailed, Gate, Group, OnRefused
+from sagas.model import EvaluationFailed, Gate, Group, OnRefused, SubSaga
 from wire import gids
 from wire.messages import Json
 from wire.messages import Outcome as Told
@@ -57,6 +57,9 @@ HAD_NO_EFFECT: Final = "the log was restored, and no branch had committed"
 WAY_IS_LOST: Final = (
     "the log was restored: {done} had been done, but what led there is not known,"
     " so that going back would leave it standing; `twofold retry` goes on"
+)
+PARTS_UNKNOWN: Final = (
+    "the log was restored, and what the sagas that are its steps have done is not known"
 )
 HAD_TURNED_BACK: Final = "the log was restored; it had turned back"
 FINAL: Final = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMPENSATED)
@@ -170,6 +173,9 @@ def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
 def _saga(move: Move, traces: Traces, now_us: int) -> Move:
     if move.state.phase in (Phase.CLOSED, Phase.ENDED):
         return move
+    if _has_parts(move.state, traces) and not _ends(traces):
+        parked = move.state.phase is Phase.PARKED
+        return move if parked else move.remember(Parked(reason=PARTS_UNKNOWN), now_us)
     if traces.steps or traces.sent or traces.parts:
         move = _past_locks(move, now_us)
     if move.state.phase is not Phase.PARKED:
@@ -185,6 +191,16 @@ def _saga(move: Move, traces: Traces, now_us: int) -> Move:
 def _ends(traces: Traces) -> bool:
     """Tell whether an outcome was told that stands."""
     return traces.told is not None and Outcome(traces.told.outcome) in FINAL
+
+
+def _has_parts(state: SagaState, traces: Traces) -> bool:
+    """Tell whether sagas may have begun as its steps: what they did is not seen in its traces."""
+    begun = {
+        state.steps[step.name].phase not in (StepPhase.WAITING, StepPhase.SKIPPED)
+        for step in state.definition.steps.values()
+        if isinstance(step.work, SubSaga)
+    }
+    return True in begun or bool(begun and traces)
 
 
 def _unknown(state: SagaState, traces: Traces) -> list[str]:

@@ -299,6 +299,9 @@ class StepPart(Part):
         GroupPart | None,
         Field(description="in place of call and undo: {branches, vote_timeout}, all or nothing"),
     ] = None
+    saga: Annotated[
+        Name | None, Field(description="in place of call and undo: the name of another saga")
+    ] = None
     with_: Annotated[dict[str, Any], Field(alias="with", description="its input")] = {}
     key: Annotated[Text | None, Field(description="Kafka key, CEL; default: the gid")] = None
     timeout: Annotated[Duration, Field(description="for each attempt")] = 30 * SECOND_US
@@ -344,7 +347,7 @@ class StepPart(Part):
         return self.wait if self.approve is None else self.approve
 
 
-WORKS: Final = ("call", "tcc", "atomic", "wait", "approve")
+WORKS: Final = ("call", "tcc", "atomic", "saga", "wait", "approve")
 """What a step may do, of which each step does one."""
 
 
@@ -416,7 +419,6 @@ DOCUMENTS: Final[dict[str, type[SagaDocument | AtomicDocument]]] = {
 LATER: Final = frozenset(
     {
         "migrate_from",
-        "saga",
     }
 )
 """Words that the language will have, and does not yet."""

@@ -142,6 +142,8 @@ def _undo(source: Source, document: SagaDocument, needs: Needs) -> Iterator[Prob
             continue  # it leaves nothing to undo
         elif name in before and step.atomic is not None:
             yield from _each_is_undone(source, name, step.atomic)
+        elif step.saga is not None:
+            continue  # it undoes itself
         elif name in before and step.way_back is None:
             where = f"comes before the pivot `{pivot}`" if pivot else "is in a saga without pivot"
             participant = (step.first_call or "").partition(".")[0]
@@ -220,9 +222,12 @@ def _asks_nobody(source: Source, document: SagaDocument) -> Iterator[Problem]:
     """Refuse what is about a participant's answer where no participant is asked."""
     words = {name: field.alias or name for name, field in StepPart.model_fields.items()}
     for name, step in document.steps.items():
-        if step.waits is None and step.atomic is None:
+        if step.waits is None and step.atomic is None and step.saga is None:
             continue
-        for field in sorted(step.model_fields_set & _OF_CALLS):
+        idle = _OF_CALLS - {"with_"} if step.saga is not None else _OF_CALLS
+        if step.saga is not None and isinstance(step.undo, NoUndoPart):
+            idle -= {"undo"}
+        for field in sorted(step.model_fields_set & idle):
             yield source.problem(
                 "asks-nobody",
                 f"step `{name}` asks no participant itself: `{words[field]}` means nothing there",
@@ -275,6 +280,8 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
     timeouts = dict.fromkeys(needs, 0)
     for name, step in document.steps.items():
         timeouts[name] = step.timeout if step.waits is None else step.waits.timeout or 0
+        if step.saga is not None:
+            timeouts[name] = 0  # it has a deadline of its own
         if step.atomic is not None:
             timeouts[name] = step.atomic.vote_timeout
         if step.tcc is not None:
@@ -294,6 +301,8 @@ def _undo_failures(source: Source, document: SagaDocument) -> Iterator[Problem]:
     """Refuse to say what follows the failure of an undo that there is not."""
     for name, step in document.steps.items():
         no_undo = step.undo is None or isinstance(step.undo, NoUndoPart)
+        if step.saga is not None and step.undo is None:
+            continue  # it undoes itself
         if no_undo and step.tcc is None and "on_undo_failure" in step.model_fields_set:
             yield source.problem(
                 "undo-cannot-fail",

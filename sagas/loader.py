@@ -52,6 +52,7 @@ from sagas.model import (
     Schedule,
     Start,
     Step,
+    SubSaga,
     Undo,
     Work,
 )
@@ -64,7 +65,15 @@ from sagas.secrecy import exposed
 from sagas.shape import shape
 from sagas.source import Path, Source, decoded
 from sagas.templates import build, keys_with_holes, texts
-from sagas.works import approval_of, asked, call, gate, retry_of, wait_of
+from sagas.works import (
+    approval_of,
+    asked,
+    call,
+    gate,
+    retry_of,
+    undoes_itself,
+    wait_of,
+)
 
 _ALWAYS: Final = ("input", "txn")
 _ELEMENT: Final = ("each", "each_index")
@@ -220,7 +229,7 @@ class _Reader:
         if part.atomic is None:
             work: Work = self._work(part, path, (*_ALWAYS, *before))
             data = self._template(part.with_, (*path, "with"), seen)
-            undo = self._undo(name, part, seen)
+            undo = self._undo(name, part, seen) or undoes_itself(name, parts, needs)
         else:
             work, data, undo = as_step(self._whole, name, part.atomic, seen, self._template)
         return Step(
@@ -245,6 +254,8 @@ class _Reader:
     def _work(self, part: StepPart, path: Path, names: Collection[str]) -> Work:
         if part.approve is not None:
             return approval_of(part.approve)
+        if part.saga is not None:
+            return SubSaga(part.saga)
         if part.wait is None:
             return call(part.first_call or "")
         path = (*path, "wait", "match")

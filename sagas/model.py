@@ -125,7 +125,17 @@ class Group:
         return " + ".join(str(branch.call) for branch in self.definition.branches.values())
 
 
-Work: TypeAlias = Call | Gate | Group | Wait | Approve
+@dataclass(frozen=True, slots=True)
+class SubSaga:
+    """Another saga, as a step: the newest that is published under this name when it begins."""
+
+    saga: str
+
+    def __str__(self) -> str:
+        return f"saga {self.saga}"
+
+
+Work: TypeAlias = Call | Gate | Group | SubSaga | Wait | Approve
 """What a step does."""
 
 
@@ -238,7 +248,7 @@ class Lock:
 class Undo:
     """How a step is undone. Without ``data`` it gets what the step got."""
 
-    work: Call | Group
+    work: Call | Group | SubSaga
     data: Expression | None
     timeout_us: int
     retry: Retry
@@ -284,6 +294,11 @@ class Step:
     def has_effect(self) -> bool:
         """Whether it leaves something that going back must see to."""
         return not isinstance(self.work, Gate | Wait | Approve) and self.each is None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether a transaction of its own does it."""
+        return isinstance(self.work, Group | SubSaga)
 
     @property
     def calls(self) -> tuple[Call, ...]:

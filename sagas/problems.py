@@ -31,6 +31,8 @@ Code: TypeAlias = Literal[
     "may-be-skipped",
     "match-key",
     "not-done-yet",
+    "part-cycle",
+    "part-unknown",
     "not-evaluated",
     "schedule",
     "schedule-input",

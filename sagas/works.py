@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sagas.document import ApprovePart, AskPart, RetryPart, WaitPart
+from sagas import graph
+from sagas.document import ApprovePart, AskPart, NoUndoPart, RetryPart, StepPart, WaitPart
 from sagas.expressions import compile_expression
 from sagas.matching import equality
-from sagas.model import Approve, Call, Expression, Gate, OnTimeout, OnUnknown, Retry, Step, Wait
+from sagas.model import (
+    Approve,
+    Call,
+    Expression,
+    Gate,
+    OnTimeout,
+    OnUnknown,
+    Retry,
+    Step,
+    SubSaga,
+    Undo,
+    Wait,
+)
 
 
 def wait_of(part: WaitPart, match: Expression, names: Collection[str]) -> Wait | None:
@@ -33,6 +46,19 @@ def approval_of(part: ApprovePart) -> Approve:
         timeout_us=part.timeout,
         on_timeout=OnTimeout(part.on_timeout),
     )
+
+
+def undoes_itself(
+    name: str, parts: Mapping[str, StepPart], needs: Mapping[str, list[str]]
+) -> Undo | None:
+    """Make the undo of a step that is a saga, before the pivot: it goes back as a whole."""
+    part = parts[name]
+    pivot = next((one for one, other in parts.items() if other.pivot), None)
+    after = pivot is not None and name not in graph.ancestors(needs, pivot)
+    if part.saga is None or after or isinstance(part.undo, NoUndoPart):
+        return None
+    retry = retry_of(RetryPart())
+    return Undo(work=SubSaga(part.saga), data=None, timeout_us=part.timeout, retry=retry)
 
 
 def call(text: str) -> Call:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.cli.output import Output, as_json, note, say
+from sagas.composition import misplaced
 from sagas.loader import DefinitionInvalid, load
 from sagas.model import AnyDefinition, Saga
 from sagas.problems import Problem
@@ -14,13 +15,15 @@ from sagas.problems import Problem
 
 def check(paths: Sequence[Path], output: Output) -> bool:
     """Report on each file; tell whether all are right."""
-    files = [file for path in paths for file in files_in(path)]
+    files = {file: look_at(file) for path in paths for file in files_in(path)}
+    together = [found for found in files.values() if not isinstance(found, list)]
     seen: dict[tuple[str, int], tuple[Path, str]] = {}
     report: list[dict[str, Any]] = []
-    for file in files:
-        found = look_at(file)
-        problems = found if isinstance(found, list) else _twice(found, file, seen)
+    for file, found in files.items():
         definition = None if isinstance(found, list) else found
+        problems = found if isinstance(found, list) else _twice(found, file, seen)
+        if definition is not None:
+            problems = [*problems, *misplaced(definition, str(file), together)]
         report.append(_as_json(file, definition, problems))
         if output is Output.TEXT:
             _print(file, definition, problems)

@@ -18,12 +18,14 @@ from coordinator.core.records import (
     Begun,
     ChildBegan,
     ChildEnded,
+    ChildRevoked,
     Closed,
     CompensationBegan,
     Decided,
     Decision,
     Ended,
     Hazard,
+    LetGo,
     Locked,
     Locking,
     Moved,
@@ -118,8 +120,9 @@ def sentence(record: AnyRecord, at_us: int) -> str:
             return _ordered(record)
         case Closed():
             return f"the outcome stands: {record.outcome}{_because(record.reason)}"
-        case Ended():
-            return "ended: the outcome is told"
+        case Ended() | LetGo():
+            stands = "the saga that it is a part of has ended: what is done stands for good"
+            return stands if isinstance(record, LetGo) else "ended: the outcome is told"
         case Locking() | Locked():
             return _of_a_lock(record)
         case _:
@@ -153,6 +156,7 @@ def _of_a_lock(record: Locking | Locked) -> str:
 
 def _of_a_step(
     record: ChildBegan
+    | ChildRevoked
     | ChildEnded
     | StepDone
     | StepSkipped
@@ -167,7 +171,7 @@ def _of_a_step(
 ) -> str:
     step = record.step
     match record:
-        case ChildBegan() | ChildEnded():
+        case ChildBegan() | ChildRevoked() | ChildEnded():
             return _of_a_child(record)
         case AttemptFailed() | UndoFailed():
             return _failed(record, at_us)
@@ -196,7 +200,9 @@ def _done(record: StepDone) -> str:
     return f"{record.step} is done" + f", at attempt {record.attempt}" * (record.attempt > 1)
 
 
-def _of_a_child(record: ChildBegan | ChildEnded) -> str:
+def _of_a_child(record: ChildBegan | ChildRevoked | ChildEnded) -> str:
+    if isinstance(record, ChildRevoked):
+        return f"{record.step}: {record.child} is to undo itself"
     if isinstance(record, ChildBegan):
         return f"{record.step} is {'undone' if record.undoing else 'done'} by {record.child}"
     return f"{record.step}: {record.child} has ended, {record.outcome}{_because(record.reason)}"
@@ -255,6 +261,8 @@ def _why_saga(saga: SagaState, now_us: int) -> str:
         case SagaPhase.COMPENSATING:
             undoing = [_asking(saga, s, at, now_us) for s, at in saga.in_phase(StepPhase.UNDOING)]
             return f"{'; '.join(undoing)}; going back has no deadline"
+        case SagaPhase.CLOSED if saga.held:
+            return f"for {saga.begun.parent} to end, of which it is a part: it may have to go back"
         case SagaPhase.CLOSED:
             locks = f", and its locks to be free: {names(saga.locks)}" if saga.locks else ""
             return f"for Kafka to acknowledge the outcome, {saga.outcome}{locks}"
@@ -270,7 +278,8 @@ def _asking(saga: SagaState, step: Step, state: StepState, now_us: int) -> str:
         return _waiting(step, state, state.waits, now_us)
     asked = asked_of(step, state)
     if state.child is not None and state.child.outcome is None:
-        return f"for {state.child.gid} to end, which does {step.name}"
+        what = "undoes" if state.phase is StepPhase.UNDOING else "does"
+        return f"for {state.child.gid} to end, which {what} {step.name}"
     undoing = "to undo " if state.phase is StepPhase.UNDOING else ""
     attempt = f"attempt {state.attempt} of {asked.retry.attempts}"
     if asked.retry.budget_us is not None:

@@ -7,6 +7,8 @@ neither asks the other anything, and a new owner finds them agreed.
 
 A child is never left behind: where its parent goes back while it is undecided,
 it is aborted; where it has committed, what it did is undone by another child.
+A child that is a saga undoes itself. So it is kept, also when it is done, until
+its parent has ended.
 """
 
 from __future__ import annotations
@@ -17,15 +19,68 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from coordinator.core import compensation
-from coordinator.core.events import Returned
-from coordinator.core.records import Begun, ChildBegan, ChildEnded, Outcome, StepUndone
+from coordinator.core.events import Returned, Spawned
+from coordinator.core.records import (
+    Begun,
+    ChildBegan,
+    ChildEnded,
+    ChildRevoked,
+    Closed,
+    Ended,
+    LetGo,
+    Outcome,
+    StepUndone,
+)
 from coordinator.core.saga_state import Asked, Child, Phase, SagaState, StepPhase, StepState
-from coordinator.core.transition import Revoke, Spawn, Transition
-from sagas.model import EvaluationFailed, Group, Step
+from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Spawn, Transition
+from sagas.model import AnyDefinition, EvaluationFailed, Group, InputRefused, Saga, Step, SubSaga
 from wire import gids
 from wire.messages import Compensated, Result
 
 Move: TypeAlias = Transition[SagaState]
+
+
+def begins(saga: SagaState, event: Spawned, now_us: int) -> Move:
+    """A child that is a saga may begin: from here on it has."""
+    state = saga.steps[event.step]
+    if state.phase is not StepPhase.RUNNING or state.attempt != event.attempt:
+        return Transition(saga, dropped=f"step {event.step} is not wanted any more")
+    began = ChildBegan(step=event.step, child=event.child, attempt=event.attempt)
+    return Transition(saga).remember(began, now_us)
+
+
+def objection(parent: SagaState, spawn: Spawn, name: str, found: AnyDefinition | None) -> str:
+    """Say why a saga must not begin as this child, if it must not."""
+    if not isinstance(found, Saga):
+        return f"no saga {name!r} is published"
+    if found.pivot is not None and parent.definition.steps[spawn.step].undo is not None:
+        return f"{name} has a pivot, and past it could not be taken back; but {spawn.step} may be"
+    try:
+        found.check_input(spawn.input)
+    except InputRefused as error:
+        return str(error)
+    return ""
+
+
+def has(parent: Any, spawn: Spawn) -> bool:
+    """Tell whether the parent says that this child has begun."""
+    child = parent.steps[spawn.step].child
+    return child is not None and child.gid == spawn.gid
+
+
+def errands(step: Transition[Any]) -> Iterator[Errand]:
+    """Tell what follows in the same turn for what a transaction is a part of, and for its parts."""
+    yield from step.errands
+    state, saga = step.state, isinstance(step.state, SagaState)
+    over = Closed if saga else Ended
+    if state.begun.parent and any(isinstance(record, over) for record in step.records):
+        yield Return()
+    # Its end as well: a log that was restored may know of that, and not have let them go.
+    freed = any(isinstance(record, Closed | LetGo | Ended) for record in step.records)
+    if saga and freed and state.phase in (Phase.CLOSED, Phase.ENDED) and not state.held:
+        for name, one in state.steps.items():
+            if one.child is not None and isinstance(state.definition.steps[name].work, SubSaga):
+                yield Dismiss(one.child.gid)
 
 
 def ended(saga: SagaState, event: Returned, now_us: int) -> Move:
@@ -66,8 +121,8 @@ def _is_for(child: Child, state: StepState) -> bool:
 def waited_for(step: Step, state: StepState) -> bool:
     """Tell whether a child does the step, or its undo: it has limits of time of its own."""
     if state.phase is StepPhase.UNDOING:
-        return step.undo is not None and isinstance(step.undo.work, Group)
-    return isinstance(step.work, Group)
+        return step.undo is not None and isinstance(step.undo.work, Group | SubSaga)
+    return step.is_apart
 
 
 def open_children(saga: SagaState) -> bool:
@@ -81,7 +136,9 @@ def label(step: str, attempt: int, *, undoing: bool) -> str:
     return f"{'undo' if undoing else 'step'}/{step}/{attempt}"
 
 
-def begun(parent: Begun, gid: str, spawn: Spawn, generation: int) -> Begun:
+def begun(
+    parent: Begun, gid: str, spawn: Spawn, definition: AnyDefinition, generation: int
+) -> Begun:
     """Return the first record of a child; its place in the trace is yet its parent's.
 
     ``generation`` is the log's: where it is not that of the names, a log was lost.
@@ -89,9 +146,9 @@ def begun(parent: Begun, gid: str, spawn: Spawn, generation: int) -> Begun:
     name = gids.parse(gid)
     assert name is not None, f"{gid} is no name"
     return Begun(
-        definition=spawn.definition.hash,
-        name=spawn.definition.name,
-        version=spawn.definition.version,
+        definition=definition.hash,
+        name=definition.name,
+        version=definition.version,
         key=gids.child_key(gid, spawn.label),
         input=spawn.input,
         traceparent=parent.traceparent,
@@ -114,6 +171,8 @@ def take_back(
     """Undo what a child has done, or see that it does nothing."""
     assert step.undo is not None, f"{step.name} is not to be undone"
     child = state.child
+    if isinstance(step.undo.work, SubSaga):
+        return _undo_itself(move, step, state, now_us)
     if child is None or (not child.undoing and child.outcome not in (None, Outcome.COMMITTED)):
         nothing = StepUndone(step=step.name, attempt=state.attempt, undone=False)
         return compensation.close_if_undone(move.remember(nothing, now_us), now_us)
@@ -129,21 +188,39 @@ def take_back(
     return _spawn(move, step, state, data, now_us)
 
 
+def _undo_itself(move: Move, step: Step, state: StepState, now_us: int) -> Move:
+    """Let a child that is a saga go back, unless it has, or is on its way."""
+    child = state.child
+    if child is None or child.outcome not in (None, Outcome.COMMITTED):
+        nothing = StepUndone(step=step.name, attempt=state.attempt, undone=False)
+        return compensation.close_if_undone(move.remember(nothing, now_us), now_us)
+    move = _noted(move, step, state, now_us)
+    if _is_for(child, state):
+        return move  # it is under way
+    revoked = ChildRevoked(step=step.name, child=child.gid, attempt=state.attempt)
+    move = move.remember(revoked, now_us)
+    return replace(move, errands=(*move.errands, Revoke(child.gid)))
+
+
 def taken_back(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     """Conclude from how the child ended that was to undo a step."""
     child = state.child
     assert child is not None, f"{step.name} has no child"
-    if child.outcome is Outcome.COMMITTED:
-        undone = StepUndone(step=step.name, attempt=state.attempt)
-        return compensation.close_if_undone(move.remember(undone, now_us), now_us)
+    assert step.undo is not None, f"{step.name} is not to be undone"
+    itself, committed = isinstance(step.undo.work, SubSaga), child.outcome is Outcome.COMMITTED
+    if itself is not committed:
+        undone = not itself or child.outcome is Outcome.COMPENSATED
+        record = StepUndone(step=step.name, attempt=state.attempt, undone=undone)
+        return compensation.close_if_undone(move.remember(record, now_us), now_us)
     answer = Compensated(
         gid=move.state.gid,
         step=step.name,
         attempt=state.attempt,
-        result=Result.FAILED,
-        reason=child.reason,
+        result=Result.REFUSED if itself else Result.FAILED,
+        reason=f"{child.gid} stands" if itself else child.reason,
     )
-    further = compensation.failed(move.state, answer, now_us)
+    fail = compensation.refused if itself else compensation.failed
+    further = fail(move.state, answer, now_us)
     return replace(move, state=further.state, records=(*move.records, *further.records))
 
 
@@ -151,12 +228,16 @@ def _spawn(move: Move, step: Step, state: StepState, data: Any, now_us: int) -> 
     """Let a child begin. That it has is true from here on: the same commit holds both."""
     undoing = state.phase is StepPhase.UNDOING
     work = step.undo.work if undoing and step.undo is not None else step.work
-    assert isinstance(work, Group), f"{step.name} has no child"
     name = label(step.name, state.attempt, undoing=undoing)
     gid = gids.child(move.state.gid, name)
-    began = ChildBegan(step=step.name, child=gid, attempt=state.attempt, undoing=undoing)
-    move = _noted(move, step, state, now_us).remember(began, now_us)
-    spawn = Spawn(step.name, name, gid, work.definition, data)
+    move = _noted(move, step, state, now_us)
+    if isinstance(work, SubSaga):  # what is published by this name, the turn will say
+        spawn = Spawn(step.name, name, gid, state.attempt, work, data)
+    else:
+        assert isinstance(work, Group), f"{step.name} has no child"
+        began = ChildBegan(step=step.name, child=gid, attempt=state.attempt, undoing=undoing)
+        move = move.remember(began, now_us)
+        spawn = Spawn(step.name, name, gid, state.attempt, work.definition, data)
     return replace(move, errands=(*move.errands, spawn))
 
 

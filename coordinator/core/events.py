@@ -91,8 +91,20 @@ class Returned(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Spawned(msgspec.Struct, frozen=True):
+    """A step's child, a saga, may begin: it is published, and takes its input."""
+
+    step: str
+    child: str
+    attempt: int
+
+
 class Revoked(msgspec.Struct, frozen=True):
-    """The parent goes back: what is not decided is not to happen."""
+    """The parent goes back: what is not decided is not to happen, and a saga undoes itself."""
+
+
+class Dismissed(msgspec.Struct, frozen=True):
+    """The parent has ended: what was done stands."""
 
 
 class Moving(msgspec.Struct, frozen=True):
@@ -111,8 +123,10 @@ Event: TypeAlias = (
     | DeadlinePassed
     | StepSilent
     | UndoSilent
+    | Spawned
     | Returned
     | Revoked
+    | Dismissed
     | Looked
     | WaitOver
 )
@@ -140,8 +154,10 @@ class Kind(StrEnum):
     UNDO_BUSY = "undo busy"
     UNDO_FAILED = "undo failed"
     UNDO_SILENT = "undo silent"
+    CHILD_BEGINS = "child begins"
     CHILD_ENDED = "child ended"
     REVOKED = "revoked"
+    DISMISSED = "let go"
     DEADLINE_PASSED = "deadline passed"
     PUBLISHED = "published"
     LETTERS_LOOKED_AT = "letters looked at"
@@ -206,8 +222,10 @@ _PLAIN: dict[type[Event], Kind] = {
     LockDenied: Kind.LOCK_DENIED,
     LockReleased: Kind.LOCK_RELEASED,
     LockRelease: Kind.LOCK_GIVEN_BACK,
+    Spawned: Kind.CHILD_BEGINS,
     Returned: Kind.CHILD_ENDED,
     Revoked: Kind.REVOKED,
+    Dismissed: Kind.DISMISSED,
 }
 
 

@@ -85,12 +85,16 @@ def released(saga: SagaState, event: LockReleased, now_us: int) -> Move:
 
 def give_back(saga: SagaState, event: LockGranted, _now_us: int) -> Move:
     """An old message has put it into a queue anew, which it needs no more."""
+    if saga.held:
+        return Transition(saga, dropped="it has it, and may yet need it to go back")
     return Transition(saga, sends=(_to(LockRelease(gid=saga.gid, lock=event.lock)),))
 
 
 def end_if_over(move: Move, now_us: int) -> Move:
     """End once the outcome is told, and no lock is left."""
-    if move.state.phase is not Phase.CLOSED or not move.state.told or unreleased(move.state):
+    saga = move.state
+    known = saga.told or saga.begun.parent  # which is told in the same commit
+    if saga.phase is not Phase.CLOSED or saga.held or not known or unreleased(saga):
         return move
     return move.remember(Ended(), now_us)
 
@@ -117,14 +121,18 @@ def talks_at_us(saga: SagaState) -> int | None:
     """Tell when it next speaks to a lock, if nothing happens before."""
     if saga.phase is Phase.LOCKING:
         return max(saga.talk.at_us, saga.clock_us)
-    return saga.talk.at_us if saga.phase is Phase.CLOSED and unreleased(saga) else None
+    return saga.talk.at_us if _gives_back(saga) else None
 
 
 def expects_answers(saga: SagaState) -> bool:
     """Tell whether a lock was asked for, or is to be given back."""
     if saga.phase is Phase.LOCKING:
         return saga.talk.times > 0
-    return saga.phase is Phase.CLOSED and bool(unreleased(saga))
+    return _gives_back(saga)
+
+
+def _gives_back(saga: SagaState) -> bool:
+    return saga.phase is Phase.CLOSED and not saga.held and bool(unreleased(saga))
 
 
 def unreleased(saga: SagaState) -> tuple[str, ...]:

@@ -138,9 +138,11 @@ def recover(
 
 def returned(state: State) -> Returned:
     """Tell how a transaction has ended, to the one that it is a part of."""
-    assert isinstance(state, TwoPhase), f"{state.gid} is a part of nothing"
     assert state.outcome is not None, f"{state.gid} has not ended"
-    output = state.decided.output if state.decided else None
+    if isinstance(state, SagaState):
+        output = state.output
+    else:
+        output = state.decided.output if state.decided else None
     step = state.begun.step
     return Returned(step, state.gid, state.outcome, data=output, reason=state.reason)
 
@@ -165,12 +167,13 @@ def summary(state: State) -> Summary:
 def shown(state: State, now_us: int) -> Summary:
     """Tell what the row shows of a state that is settled: one that waits for long may sleep.
 
-    Only one that expects no answer: what was asked is not in the log, and would
+    Not one that is a part of another, which may speak to it at any time. And only
+    one that expects no answer: what was asked is not in the log, and would
     be asked again, and its time would count anew.
     """
     told = summary(state)
     machine: Any = _machine(state)
-    if not told.active or machine.expects_answers(state):
+    if not told.active or state.begun.parent or machine.expects_answers(state):
         return told
     wake_us = wake_at_us(state)
     if wake_us is None or wake_us - now_us < SLEEP_US:

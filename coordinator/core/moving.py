@@ -35,6 +35,7 @@ from sagas.model import (
     Json,
     Saga,
     Step,
+    SubSaga,
     Work,
 )
 
@@ -267,8 +268,8 @@ def _same_undo(pair: Pair, old: Step, new: Step) -> str:
 
 
 def _gone(pair: Pair, old: Step, _new: Step) -> str:
-    """Branches that commit together are asked as another transaction, and remember no no."""
-    if pair.old.phase is Phase.COMPENSATING or isinstance(old.work, Group):
+    """What is a transaction of its own is asked as another one, and remembers no no."""
+    if pair.old.phase is Phase.COMPENSATING or old.is_apart:
         return ""
     return f"it would be again: give it another name in {pair.version}, or skip it"
 
@@ -313,7 +314,7 @@ def _alike(old: Work, new: Work) -> bool:
     if isinstance(old, Group) and isinstance(new, Group):
         before, after = old.definition.branches, new.definition.branches
         return {n: b.call for n, b in before.items()} == {n: b.call for n, b in after.items()}
-    return isinstance(old, Call) and old == new
+    return isinstance(old, Call | SubSaga) and old == new
 
 
 def _same(pair: Pair, old: Expression, new: Expression) -> bool:

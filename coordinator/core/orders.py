@@ -32,7 +32,6 @@ from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase import Step
 from coordinator.core.two_phase_state import TwoPhase
-from sagas.model import Group
 from wire.messages import Action, End, Order
 
 
@@ -114,11 +113,11 @@ def abort_parked(txn: TwoPhase, order: Order, now_us: int) -> Step:
 def try_again(saga: SagaState, order: Order, now_us: int) -> Move:
     """Ask again, with all attempts. What was refused is not: that answer is for good.
 
-    But branches that commit together are asked as another transaction.
+    But what is a transaction of its own begins as another one.
     """
     assert saga.before is not None, f"{saga.gid} is not parked"
     no = saga.in_phase(StepPhase.REFUSED)
-    refused = ", ".join(step.name for step, _ in no if not isinstance(step.work, Group))
+    refused = ", ".join(step.name for step, _ in no if not step.is_apart)
     if refused and saga.before.phase is Phase.RUNNING:
         why = f"{refused} was refused, which its participant remembers: skip, compensate or resolve"
         return obeyed(saga, order, now_us, why)

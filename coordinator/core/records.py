@@ -113,6 +113,18 @@ class ChildEnded(Record, frozen=True, kw_only=True, tag="child-ended"):
     reason: str = ""
 
 
+class ChildRevoked(Record, frozen=True, kw_only=True, tag="child-revoked"):
+    """A child that is a saga is to undo itself, whatever it has done by now."""
+
+    step: str
+    child: str
+    attempt: int
+
+
+class LetGo(Record, frozen=True, kw_only=True, tag="let-go"):
+    """The saga that it is a part of has ended: nobody will take back any more what it does."""
+
+
 class StepDone(Record, frozen=True, kw_only=True, tag="step-done"):
     """A step took effect, once, and returned this."""
 
@@ -269,6 +281,8 @@ AnyRecord: TypeAlias = (
     | Hazard
     | ChildBegan
     | ChildEnded
+    | ChildRevoked
+    | LetGo
     | StepDone
     | StepSkipped
     | StepSpread

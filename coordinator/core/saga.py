@@ -58,6 +58,7 @@ from sagas.model import (
     OnUnknown,
     Scope,
     Step,
+    SubSaga,
     Wait,
 )
 from wire.messages import Execute, Executed, Json
@@ -262,7 +263,8 @@ def dispatch(move: Move, now_us: int) -> Move:
             state=replace(saga, tell_at_us=now_us + RESEND_TOLD_US),
             sends=(*move.sends, _outcome(saga, saga.outcome)),
         )
-    return locking.dispatch(move, now_us) if saga.definition.lock is not None else move
+    move = locking.dispatch(move, now_us) if saga.definition.lock is not None else move
+    return locking.end_if_over(move, now_us) if saga.begun.parent else move
 
 
 def _asker(step: Step, state: StepState) -> Callable[..., Move]:
@@ -285,6 +287,8 @@ def _conclude(move: Move, step: Step, state: StepState, now_us: int) -> Move:
 
 def _telling(saga: SagaState) -> bool:
     """Whether somebody may not yet know the outcome."""
+    if saga.begun.parent and saga.phase is not Phase.PARKED:
+        return False
     return saga.outcome is not None and saga.phase is not Phase.ENDED and not saga.told
 
 
@@ -324,7 +328,7 @@ def _ask(move: Move, step: Step, state: StepState, values: Scope, now_us: int) -
         case Gate():
             done = StepDone(step=step.name, attempt=state.attempt)
             return close_if_done(move.remember(done, now_us), now_us)
-        case Group():
+        case Group() | SubSaga():
             return children.ask(move, step, state, data, now_us)
         case Call(participant, command):
             execute = Execute(
@@ -451,7 +455,7 @@ def summary(saga: SagaState) -> Summary:
         case Phase.ENDED:
             return Summary(Status.ENDED, saga.outcome, active=False)
         case Phase.PARKED:
-            waits = not saga.told or children.open_children(saga)
+            waits = not saga.told or children.open_children(saga) or bool(saga.begun.parent)
             return Summary(Status.PARKED, saga.outcome, active=waits)
         case _:
             return OPEN

@@ -19,9 +19,11 @@ from coordinator.core.records import (
     Begun,
     ChildBegan,
     ChildEnded,
+    ChildRevoked,
     Closed,
     CompensationBegan,
     Ended,
+    LetGo,
     Locked,
     Locking,
     Moved,
@@ -39,7 +41,7 @@ from coordinator.core.records import (
     WaitBegan,
 )
 from sagas.each import spread, spread_alike
-from sagas.model import Gate, Group, OnUndoFailure, Retry, Saga, Step
+from sagas.model import Gate, OnUndoFailure, Retry, Saga, Step
 from wire.messages import Action, Json
 
 
@@ -158,6 +160,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
     """Since when it waits for the next."""
     left: frozenset[str] = frozenset()
     """The steps without effect that are in no version any more since it was moved."""
+    let_go: bool = False
+    """Whether the saga that it is a part of has ended."""
 
     asked: Mapping[str, Asked] = field(default_factory=dict[str, Asked])
     """For each step, what this owner last sent."""
@@ -241,7 +245,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._spread(record, at_us)
             case StepRefused() | StepUndone():
                 return self._without_effect(record, at_us)
-            case StepDeferred() | WaitBegan() | ChildBegan() | ChildEnded():
+            case StepDeferred() | WaitBegan() | ChildBegan() | ChildRevoked() | ChildEnded():
                 return self._under_way(record, at_us)
             case AttemptFailed() | UndoFailed():
                 return self._attempt_failed(record, at_us)
@@ -251,7 +255,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 return self._locked(record, at_us)
             case Ordered() | Moved():
                 return self._ordered(record, at_us)
-            case Parked() | Closed() | Ended():
+            case Parked() | Closed() | LetGo() | Ended():
                 return self._over(record)
             case _:
                 raise AssertionError(f"{self.gid}: {record!r} is no fact of a saga")
@@ -265,11 +269,11 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         all_passed = state.passed == len(state.locks)
         return state.unlocked(state.lock_since_us) if all_passed else state
 
-    def with_child(self, record: ChildBegan | ChildEnded) -> SagaState:
+    def with_child(self, record: ChildBegan | ChildRevoked | ChildEnded) -> SagaState:
         """Note a child, or its end, also for when a person lets a parked saga go on."""
-        if isinstance(record, ChildBegan):
-            began = Child(record.child, record.attempt, record.undoing)
-            return self._set(record.step, child=began)
+        if not isinstance(record, ChildEnded):
+            undoing = isinstance(record, ChildRevoked) or record.undoing
+            return self._set(record.step, child=Child(record.child, record.attempt, undoing))
         before = self.before.with_child(record) if self.before is not None else None
         child = self.steps[record.step].child
         if child is None or child.gid != record.child:
@@ -281,8 +285,17 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         data = state.data if child.undoing else record.data
         return replace(self._set(record.step, child=ended, data=data), before=before, asked=asked)
 
-    def _over(self, record: Parked | Closed | Ended) -> SagaState:
+    @property
+    def held(self) -> bool:
+        """Whether it is done, and may yet have to undo itself: it is a part of what goes on."""
+        committed = self.phase is Phase.CLOSED and self.outcome is Outcome.COMMITTED
+        return committed and bool(self.begun.parent) and not self.let_go
+
+    def _over(self, record: Parked | Closed | LetGo | Ended) -> SagaState:
         match record:
+            case LetGo():
+                before = replace(self.before, let_go=True) if self.before is not None else None
+                return replace(self, before=before, let_go=True)
             case Parked():
                 return replace(
                     self,
@@ -331,9 +344,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         return self._set(record.step, phase=StepPhase.UNDONE).promoted(at_us)
 
     def _under_way(
-        self, record: StepDeferred | WaitBegan | ChildBegan | ChildEnded, at_us: int
+        self, record: StepDeferred | WaitBegan | ChildBegan | ChildRevoked | ChildEnded, at_us: int
     ) -> SagaState:
-        if isinstance(record, ChildBegan | ChildEnded):
+        if isinstance(record, ChildBegan | ChildRevoked | ChildEnded):
             return self.with_child(record)
         if isinstance(record, WaitBegan):
             return self._set(record.step, waits=record, waits_since_us=at_us)
@@ -384,8 +397,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
                 steps[step.name] = replace(state, phase=phase)
             elif state.phase is not StepPhase.DONE:
                 steps[step.name] = StepState()
-        turned = replace(self, phase=Phase.COMPENSATING, steps=steps, reason=record.reason)
-        return turned.promoted(at_us)
+        turned = replace(self, steps=steps, outcome=None, output=None, reason=record.reason)
+        return replace(turned, phase=Phase.COMPENSATING).promoted(at_us)
 
     def promoted(self, at_us: int) -> SagaState:
         """Let those be undone which nothing that still stands was built on."""
@@ -450,7 +463,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         steps = dict(self.steps)
         back = self.phase is Phase.COMPENSATING
         for step, state in self.in_phase(*(_WAY_BACK if back else _WAY_ON)):
-            if state.phase is StepPhase.REFUSED and not isinstance(step.work, Group):
+            if state.phase is StepPhase.REFUSED and not step.is_apart:
                 continue
             steps[step.name] = replace(
                 state,
@@ -481,7 +494,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
 
 def _never_begun(step: Step, state: StepState) -> bool:
     """Tell whether a step that is a transaction of its own has none: that is known for certain."""
-    return isinstance(step.work, Group) and state.child is None and state.phase is StepPhase.RUNNING
+    return step.is_apart and state.child is None and state.phase is StepPhase.RUNNING
 
 
 _LOGGED: Final = SagaState.__struct_fields__.index("asked")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import arrivals, children, compensation, locking, moving, orders
+from coordinator.core import arrivals, belonging, children, compensation, locking, moving, orders
 from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
@@ -32,8 +32,10 @@ KINDS: Final = (
     *_UNDO,
     *_LOCK,
     *_WAIT,
+    Kind.CHILD_BEGINS,
     Kind.CHILD_ENDED,
     Kind.REVOKED,
+    Kind.DISMISSED,
     Kind.DEADLINE_PASSED,
     Kind.PUBLISHED,
     *ORDERS,
@@ -71,7 +73,22 @@ RULES: Final = table(
     ),
     drop(_P.LOCKING, Kind.CHILD_ENDED, "nothing has begun yet"),
     drop((_P.CLOSED, _P.ENDED), Kind.CHILD_ENDED, "the outcome stands"),
-    drop(Phase, Kind.REVOKED, "no saga is a part of another"),
+    on(_P.RUNNING, Kind.CHILD_BEGINS, children.begins, "in the same commit as its beginning"),
+    drop(set(Phase) - {_P.RUNNING}, Kind.CHILD_BEGINS, "it has turned: the child never begins"),
+    # What the saga says that it is a part of.
+    *(
+        on(phase, Kind.REVOKED, belonging.revoked, "back, unless past its pivot")
+        for phase in (_P.LOCKING, _P.RUNNING, _P.CLOSED)
+    ),
+    drop(_P.COMPENSATING, Kind.REVOKED, "it is going back already"),
+    drop(_P.PARKED, Kind.REVOKED, "a person decides; how it ends will tell"),
+    drop(_P.ENDED, Kind.REVOKED, "its end is told"),
+    *(
+        on(phase, Kind.DISMISSED, belonging.let_go, "what it does stands for good")
+        for phase in Phase
+        if phase is not _P.ENDED
+    ),
+    drop(_P.ENDED, Kind.DISMISSED, "it has ended"),
     on(_P.CLOSED, Kind.PUBLISHED, outcome_told, "everyone knows: the end"),
     on(_P.PARKED, Kind.PUBLISHED, parking_told, "everyone knows that it waits"),
     drop(_P.ENDED, Kind.PUBLISHED, "told already"),

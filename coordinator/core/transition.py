@@ -10,14 +10,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from coordinator.core.events import Kind
 from coordinator.core.records import AnyRecord, Outcome
-from sagas.model import Atomic
+from sagas.model import Atomic, SubSaga
 from wire.messages import Command, LockMessage
 from wire.messages import Outcome as OutcomeMessage
 
@@ -61,7 +61,9 @@ class Spawn(NamedTuple):
     step: str
     label: str
     gid: str
-    definition: Atomic
+    attempt: int
+    work: Atomic | SubSaga
+    """What it follows, or the name under which that is published."""
     input: dict[str, Any]
 
 
@@ -69,6 +71,19 @@ class Revoke(NamedTuple):
     """A child that is not to happen any more, if it can still be helped."""
 
     child: str
+
+
+class Dismiss(NamedTuple):
+    """A child that will not be taken back any more."""
+
+    child: str
+
+
+class Return(NamedTuple):
+    """The parent is to know how this has ended."""
+
+
+Errand: TypeAlias = Spawn | Revoke | Dismiss | Return
 
 
 class Summary(NamedTuple):
@@ -115,7 +130,7 @@ class Transition(msgspec.Struct, Generic[S], frozen=True):
     sends: tuple[Send, ...] = ()
     looks: tuple[Look, ...] = ()
     dropped: str = ""
-    errands: tuple[Spawn | Revoke, ...] = ()
+    errands: tuple[Errand, ...] = ()
     """What is to be done in the same turn, about transactions that are part of this one."""
 
     def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:

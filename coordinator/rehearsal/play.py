@@ -11,14 +11,15 @@ from typing import Any, Final, NamedTuple
 from msgspec import structs
 
 from coordinator.core import children, machine
-from coordinator.core.events import Published, Revoked
+from coordinator.core.events import Dismissed, Event, Published, Revoked, Spawned
 from coordinator.core.machine import State
-from coordinator.core.records import Begun, Ended, Entry, Ordered
-from coordinator.core.transition import Revoke, Send, Spawn, Transition
+from coordinator.core.records import Begun, Entry, Ordered
+from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Send, Spawn, Transition
 from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
 from coordinator.rehearsal.arrivals import Arrivals, Happening, News
-from sagas.model import AnyDefinition
+from coordinator.rehearsal.stand_in import stand_in
+from sagas.model import AnyDefinition, SubSaga
 from wire.messages import (
     Command,
     Compensate,
@@ -154,11 +155,8 @@ class Play:
         log = self.logs[gid]
         log += [Entry(gid, n, self.now_us, one) for n, one in enumerate(move.records, len(log))]
         self._states[gid] = move.state
-        for errand in move.errands:
+        for errand in children.errands(move):
             self._run_errand(gid, errand)
-        if gid != GID and any(isinstance(record, Ended) for record in move.records):
-            told = machine.returned(move.state)
-            self._take(GID, machine.react(self._states[GID], told, self.now_us))
         looks = any(self._dies_before_look(look.step) for look in move.looks)
         if looks or any(self._dies_before(gid, send.message) for send in move.sends):
             self._take_over()
@@ -184,15 +182,31 @@ class Play:
         if reply is not None:
             self._come(since_us + answer.after_us, reply, gid)
 
-    def _run_errand(self, gid: str, errand: Spawn | Revoke) -> None:
-        if isinstance(errand, Revoke):
-            revoked = machine.react(self._states[errand.child], Revoked(), self.now_us)
-            self._take(errand.child, revoked)
-            return
-        begun = children.begun(self._states[gid].begun, gid, errand, GENERATION)
-        first = machine.begin(errand.gid, errand.definition, begun, self.now_us)
-        what, step, attempt = errand.label.split("/")
-        self._begin(errand.gid, first, f"{step}.undo.{attempt}." if what == "undo" else f"{step}.")
+    def _run_errand(self, gid: str, errand: Errand) -> None:
+        state = self._states[gid]
+        match errand:
+            case Return():
+                self._tell(state.begun.parent, machine.returned(state))
+            case Revoke():
+                self._tell(errand.child, Revoked())
+            case Dismiss():
+                self._tell(errand.child, Dismissed())
+            case Spawn():
+                self._spawn(gid, errand)
+
+    def _tell(self, gid: str, event: Event) -> None:
+        self._take(gid, machine.react(self._states[gid], event, self.now_us))
+
+    def _spawn(self, gid: str, spawn: Spawn) -> None:
+        """Begin a part; somebody stands in for another saga, of which only the name is known."""
+        definition = spawn.work
+        if isinstance(definition, SubSaga):
+            self._tell(gid, Spawned(spawn.step, spawn.gid, spawn.attempt))
+            definition = stand_in(spawn.step, definition.saga)
+        begun = children.begun(self._states[gid].begun, gid, spawn, definition, GENERATION)
+        first = machine.begin(spawn.gid, definition, begun, self.now_us)
+        what, step, attempt = spawn.label.split("/")
+        self._begin(spawn.gid, first, f"{step}.undo.{attempt}." if what == "undo" else f"{step}.")
 
     def _as_called(self, gid: str, command: Command) -> Command:
         """Name a branch as the participants know it: two parts may have branches of one name."""

@@ -31,11 +31,23 @@ steps:
           call: counter-b.add
           with: {name: trips, by: 1}
           undo: {call: counter-b.add, with: {name: trips, by: -1}}
+  luggage: {saga: luggage, with: {pieces: 2}}
   pay:
     call: payments.charge
     with: {order: "${ input.order }", customer: "${ input.customer }", amount: 1}
     undo: payments.refund
 output: {counted: "${ steps.count }"}
+"""
+PART = """\
+saga: luggage
+version: 1
+input: {type: object, properties: {pieces: {type: integer}}}
+steps:
+  count:
+    call: counter-c.add
+    with: {name: luggage, by: "${ input.pieces }"}
+    undo: counter-c.subtract
+  weigh: {call: counter-c.add, with: {name: weighed, by: 1}, undo: counter-c.subtract}
 """
 
 
@@ -44,8 +56,10 @@ async def test_what_is_composed_is_whole_although_its_owner_dies(
 ) -> None:
     """Half of the sagas go back, past a group that has committed and a try that is held."""
     cluster, file = company.cluster, tmp_path / "trip.yaml"
+    part = tmp_path / "luggage.yaml"
     file.write_text(DEFINITION)
-    monkeypatch.setattr(cluster, "definitions", [*cluster.definitions, file])
+    part.write_text(PART)
+    monkeypatch.setattr(cluster, "definitions", [*cluster.definitions, file, part])
     await start_all(company)
     places: list[tuple[str, str]] = []
     for customer in ("ann", "mallory"):
@@ -67,13 +81,19 @@ async def test_what_is_composed_is_whole_although_its_owner_dies(
     for database in ("counter_a", "counter_b"):
         query = "SELECT value FROM counter WHERE name = 'trips'"
         assert await company.number(database, query) == EACH
+    pieces = "SELECT value FROM counter WHERE name = 'luggage'"
+    assert await company.number("counter_c", pieces) == 2 * EACH
     held = "SELECT count(*) FROM reservation WHERE order_id LIKE 'trip-%'"
     assert await company.number("shop_stock", held) == 0
     paid = "SELECT count(*) FROM payment WHERE order_id LIKE 'trip-%' AND NOT refunded"
     assert await company.number("shop_payments", paid) == EACH
     parts = await rows(
         company,
-        "SELECT name, count(*) FROM twofold.transaction WHERE name LIKE 'trip.%'"
-        " AND status = 'ended' GROUP BY name ORDER BY name",
+        "SELECT name, count(*) FROM twofold.transaction WHERE status = 'ended'"
+        " AND (name LIKE 'trip.%' OR name = 'luggage') GROUP BY name ORDER BY name",
     )
-    assert [tuple(row) for row in parts] == [("trip.count", 2 * EACH), ("trip.count.undo", EACH)]
+    assert [tuple(row) for row in parts] == [
+        ("luggage", 2 * EACH),
+        ("trip.count", 2 * EACH),
+        ("trip.count.undo", EACH),
+    ]

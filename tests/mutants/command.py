@@ -23,11 +23,12 @@ from tests.mutants.letters import LETTERS
 from tests.mutants.locks import LOCKS
 from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
+from tests.mutants.parts import PARTS
 from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
 from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LETTERS, *LOCKS)
+MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LETTERS, *LOCKS, *PARTS)
 
 SEARCHED: Final = (
     "coordinator/core/",

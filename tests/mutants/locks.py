@@ -38,8 +38,8 @@ LOCKS: Final = (
     Mutant(
         "is over before its locks are free",
         "coordinator/core/locking.py",
-        " or not move.state.told or unreleased(move.state):\n",
-        " or not move.state.told:\n",
+        " or not known or unreleased(saga):\n",
+        " or not known:\n",
         "nobody sees to it that a release that was lost is said again",
     ),
     Mutant(

@@ -186,8 +186,8 @@ SHELL: Final = (
     Mutant(
         "is never crowded",
         HOLDINGS,
-        "if len(shard.gids) >= self._crowd]",
-        "if len(shard.gids) < 0]",
+        "if len(one.gids) - len(one.parts) >= self._crowd]",
+        "if len(one.gids) < 0]",
         "more is begun than one process can hold",
     ),
     Mutant(

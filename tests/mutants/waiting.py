@@ -10,8 +10,8 @@ WAITING: Final = (
     Mutant(
         "sleeps while it is being answered",
         "coordinator/core/machine.py",
-        "    if not told.active or machine.expects_answers(state):\n",
-        "    if not told.active:\n",
+        "    if not told.active or state.begun.parent or machine.expects_answers(state):\n",
+        "    if not told.active or state.begun.parent:\n",
         "the time of what was asked counts anew, and every answer reads the log",
     ),
     Mutant(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from coordinator.core.records import (
     AnyRecord,
     Begun,
     ChildBegan,
     ChildEnded,
+    ChildRevoked,
     Closed,
     CompensationBegan,
     Decided,
@@ -41,15 +41,15 @@ from sagas.model import (
     OnUndoFailure,
     Saga,
     Step,
+    SubSaga,
     Wait,
 )
 from tests.simulation import database as databases
 from tests.simulation import log as logs
 from tests.simulation.database import Database, Effect, Marker, Transaction
-from tests.simulation.facts import Facts, Part, built_on, did, wanted
+from tests.simulation.facts import Facts, Part, built_on, did, has_row, named, of_saga, wanted
 from tests.simulation.kafka import UNREADABLE
 from tests.simulation.trace import Trace, leaf, short
-from wire import gids
 from wire.envelope import Record, unseal
 from wire.messages import (
     AnyMessage,
@@ -182,7 +182,7 @@ class Check(logs.Watching, databases.Watching):
         if isinstance(record, Begun):
             self.insist(gid not in self.facts or gid in self.parts, "begun once", gid)
             self.parts.pop(gid, None)
-            self.facts[gid] = Facts(self.by_hash[record.definition], part_of=_part(record))
+            self.facts[gid] = Facts(self.by_hash[record.definition], part_of=of_saga(record))
         facts = self.facts[gid]
         self.insist(entry.seq == facts.entries, "no gap in the log", f"{gid} {entry.seq}")
         facts.entries += 1
@@ -193,6 +193,7 @@ class Check(logs.Watching, databases.Watching):
             case Withdrawn() | CompensationBegan():
                 facts.withdrawn |= isinstance(record, Withdrawn)
                 facts.going_back |= isinstance(record, CompensationBegan)
+                facts.outcome = None
             case StepDone():
                 self.insist(
                     self.happened[gid, record.step, False] == 1
@@ -240,8 +241,8 @@ class Check(logs.Watching, databases.Watching):
             self.insist(came, "only the event that is meant is taken", f"{gid} {record}")
 
     def _of_a_lock(self, facts: Facts, record: AnyRecord, gid: str) -> None:
-        facts.closed = facts.closed or isinstance(record, Closed)
-        if isinstance(record, Closed):
+        facts.closes(record)
+        if facts.closed:
             for who in self._holders.values():
                 who.discard(gid)
         elif isinstance(record, Locked) and not record.beside:
@@ -254,6 +255,8 @@ class Check(logs.Watching, databases.Watching):
         if isinstance(record, ChildBegan):
             self.insist(record.child not in facts.children, "a child begins once", gid)
             facts.children.add(record.child)
+        elif isinstance(record, ChildRevoked):
+            facts.returned.discard(record.child)  # it has ended, and ends once more
         elif isinstance(record, ChildEnded):
             facts.returned.add(record.child)
             child = self.facts.get(record.child)
@@ -279,7 +282,7 @@ class Check(logs.Watching, databases.Watching):
         return (
             f"{gid}.{branch}" in database.prepared
             or (gid, branch) in self.said_read_only
-            or _is(database, gid, branch, "committed")
+            or has_row(database, gid, branch, "committed")
         )
 
     def _database(self, facts: Facts, part: str) -> Database:
@@ -366,7 +369,7 @@ class Check(logs.Watching, databases.Watching):
             case Settled(end=End.COMMITTED):
                 name = self._database(self.facts[message.gid], message.branch)
                 self.insist(
-                    _is(name, message.gid, message.branch, "committed"),
+                    has_row(name, message.gid, message.branch, "committed"),
                     "an acknowledged commit is visible",
                     f"{message}",
                 )
@@ -388,7 +391,7 @@ class Check(logs.Watching, databases.Watching):
     # ── participants' databases ──────────────────────────────────────────────
 
     def prepared(self, database: Database, name: str) -> None:
-        gid, branch = _parse(name)
+        gid, branch = named(name)
         self.trace.note(database.name, f"prepared {short(gid)} {branch}")
         self.insist(
             (gid, branch) not in self.said_aborted, "what was told as aborted stays so", name
@@ -426,7 +429,7 @@ class Check(logs.Watching, databases.Watching):
             )
 
     def rolled_back(self, database: Database, name: str) -> None:
-        gid, branch = _parse(name)
+        gid, branch = named(name)
         self.trace.note(database.name, f"rolled back {short(gid)} {branch}")
         facts = self.facts.get(gid)
         self.insist(
@@ -457,9 +460,10 @@ class Check(logs.Watching, databases.Watching):
         )
         self.insist(not final, "what is confirmed is not cancelled", f"{effect}")
         for above in built_on(facts.definition, name):
-            stands = self.happened[gid, above, False] and not self.happened[gid, above, True]
             self.insist(
-                not stands or facts.definition.steps[above].undo is None or above in facts.stuck,
+                not self._stands(gid, above)
+                or facts.definition.steps[above].undo is None
+                or above in facts.stuck,
                 "undone in reverse order",
                 f"{effect} before {above}",
             )
@@ -477,23 +481,17 @@ class Check(logs.Watching, databases.Watching):
     def _is_over(self, gid: str, definition: Saga, name: str) -> bool:
         """Tell whether a step was done, or was not to be: for a gate, whether all before it are."""
         step = definition.steps[name]
-        if not isinstance(step.work, Group) and step.call is None:
+        if not isinstance(step.work, Group | SubSaga) and step.call is None:
             return all(self._is_over(gid, definition, need) for need in step.needs)
         skipped = not wanted(definition, name) or self.facts[gid].goes_without(name)
+        # A saga that was done may be going back by now, as what is late is being done.
+        was_done = isinstance(step.work, SubSaga) and name in self.facts[gid].steps_done
         done = bool(self.happened[gid, name, False]) or did(self.facts, gid, name)
-        return done or skipped
+        return done or was_done or skipped
 
-
-def _part(begun: Begun) -> tuple[str, str, bool] | None:
-    return (begun.parent, begun.step, "undo/" in begun.key) if begun.parent else None
-
-
-def _parse(name: str) -> Part:
-    parsed = gids.parse_prepared(name)
-    assert parsed is not None
-    return str(parsed[0]), parsed[1]
-
-
-def _is(database: Database, gid: str, branch: str, status: str) -> bool:
-    row: Any = database.rows.get(("branch", gid, branch))
-    return row is not None and row.status == status
+    def _stands(self, gid: str, name: str) -> bool:
+        """Tell whether a step is done and not undone; a saga, whether it has not gone back yet."""
+        if not isinstance(self.facts[gid].saga.steps[name].work, SubSaga):
+            return self.happened[gid, name, False] > self.happened[gid, name, True]
+        gone, part = (Ending.COMPENSATED, Ending.ABORTED), (gid, name, False)
+        return any(f.part_of == part and f.outcome not in gone for f in self.facts.values())

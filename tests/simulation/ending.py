@@ -9,7 +9,7 @@ from coordinator.core import machine
 from coordinator.core.records import Outcome
 from coordinator.core.transition import Status
 from coordinator.engine import Engine
-from sagas.model import Atomic, Group, OnRefused, Saga
+from sagas.model import Atomic, Group, OnRefused, Saga, SubSaga
 from tests.simulation.check import Check
 from tests.simulation.database import Effect
 from tests.simulation.facts import Facts, did, wanted
@@ -24,7 +24,7 @@ def is_over(check: Check, log: SimLog, starts: Iterable[Starting]) -> bool:
     begun = {(row.name, row.key) for row in log.rows.values()}
     return (
         all((start.definition, start.key) in begun for start in starts)
-        and not any(row.active or row.status is Status.OPEN for row in log.rows.values())
+        and not any(_is_open(check, log, gid) for gid in log.rows)
         and not any(database.prepared for database in check.databases.values())
         and not _claimed(log)
     )
@@ -35,13 +35,21 @@ def what_is_open(check: Check, log: SimLog, starts: Iterable[Starting]) -> str:
     begun = {(row.name, row.key) for row in log.rows.values()}
     missing = sorted({s.key for s in starts if (s.definition, s.key) not in begun})
     active = [
-        f"{row.key} {row.status}"
-        for row in log.rows.values()
-        if row.active or row.status is Status.OPEN
+        f"{row.key} {row.status}" for gid, row in log.rows.items() if _is_open(check, log, gid)
     ]
     prepared = sorted(name for d in check.databases.values() for name in d.prepared)
     said = f"never begun {missing}, open {active}, prepared {prepared}"
     return f"{said}, locks with what is over {_claimed(log)}"
+
+
+def _is_open(check: Check, log: SimLog, gid: str) -> bool:
+    """Tell whether something is yet to come of it; a part of what is parked waits with it."""
+    row, facts = log.rows[gid], check.facts.get(gid)
+    if facts is None or not facts.held:
+        return row.active or row.status is Status.OPEN
+    assert facts.part_of is not None, f"{gid} is kept for nobody"
+    parent = facts.part_of[0]
+    return log.rows[parent].status is Status.ENDED or _is_open(check, log, parent)
 
 
 def _claimed(log: SimLog) -> list[str]:
@@ -51,9 +59,7 @@ def _claimed(log: SimLog) -> list[str]:
     """
     rows = log.rows
     return [
-        lock
-        for gid, lock in log.holders
-        if gid not in rows or rows[gid].status is not Status.PARKED
+        lock for gid, lock in log.holders if gid not in rows or rows[gid].status is Status.ENDED
     ]
 
 
@@ -70,7 +76,7 @@ def memory(check: Check, log: SimLog, engine: Engine) -> None:
             continue
         replayed = machine.recover(live.gid, facts.definition, log.entries(live.gid))
         check.insist(replayed == live.state, "replaying the log gives the state", live.gid)
-        at_rest = live.state.phase in ("ended", "parked")
+        at_rest = live.state.phase in ("ended", "parked") or facts.held
         waits = bool(facts.children - facts.returned)
         wakes = at_rest or waits or machine.wake_at_us(live.state) is not None
         check.insist(wakes, "whatever is open has a next time", live.gid)
@@ -84,20 +90,26 @@ def everything(check: Check, log: SimLog, starts: Iterable[Starting]) -> None:
     check.insist(max(keys.values(), default=0) <= 1, "one transaction a key", f"{keys}")
     for gid, row in log.rows.items():
         facts = check.facts[gid]
-        check.insist(row.status is not Status.OPEN, "everything ends", gid)
-        check.insist(row.outcome == facts.outcome, "the row shows the outcome", gid)
-        if facts.part_of is not None:
-            _atomic(check, gid, facts, facts.atomic)  # its saga alone is told
-            continue
+        check.insist(not _is_open(check, log, gid), "everything ends", gid)
+        shown = row.outcome == facts.outcome or facts.held
+        check.insist(shown, "the row shows the outcome", gid)
         told = check.outcomes[row.key] - {"REFUSED"}
+        if facts.part_of is not None:
+            check.insist(not told, "its saga alone is told", f"{gid} {told}")
+            _judge(check, gid, facts)
+            continue
         check.insist(told == {str(row.outcome)}, "the outcome is told, and one", f"{gid} {told}")
         refused = "REFUSED" in check.outcomes[row.key]
         check.insist(not refused or row.key in changed, "refused only if changed", gid)
-        if isinstance(facts.definition, Atomic):
-            _atomic(check, gid, facts, facts.definition)
-        else:
-            _saga(check, gid, facts, facts.definition)
+        _judge(check, gid, facts)
     _money(check)
+
+
+def _judge(check: Check, gid: str, facts: Facts) -> None:
+    if isinstance(facts.definition, Atomic):
+        _atomic(check, gid, facts, facts.definition)
+    else:
+        _saga(check, gid, facts, facts.definition)
 
 
 def what_stands(check: Check) -> tuple[dict[str, int], list[Effect]]:
@@ -135,7 +147,7 @@ def _atomic(check: Check, gid: str, facts: Facts, definition: Atomic) -> None:
 
 def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
     for name, step in definition.steps.items():
-        if isinstance(step.work, Group):
+        if isinstance(step.work, Group | SubSaga):
             done, undone = (did(check.facts, gid, name, undoing=u) for u in (False, True))
         elif step.call is None or (step.each is not None and check.lost):
             continue  # how many it was, the lost log knew

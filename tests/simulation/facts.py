@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from coordinator.core.records import Decision
+from coordinator.core.records import AnyRecord, Begun, Closed, Decision, LetGo
 from coordinator.core.records import Outcome as Ending
 from sagas.model import AnyDefinition, Atomic, Saga
+from tests.simulation.database import Database
+from wire import gids
 
 Part = tuple[str, str]
 """A gid, and the name of a branch or step."""
@@ -26,6 +29,8 @@ class Facts:
     going_back: bool = False
     outcome: Ending | None = None
     closed: bool = False
+    """For good: nobody takes it back any more."""
+    let_go: bool = False
     steps_done: set[str] = field(default_factory=set[str])
     children: set[str] = field(default_factory=set[str])
     """All that ever began."""
@@ -39,6 +44,26 @@ class Facts:
     def goes_without(self, name: str) -> bool:
         """Tell whether a step was refused, or the try was that it would confirm."""
         return not {name, self.saga.steps[name].confirms}.isdisjoint(self.without)
+
+    def closes(self, record: AnyRecord) -> None:
+        """Note whether it is over for good."""
+        if isinstance(record, Closed):
+            self.closed = (
+                record.outcome is not Ending.COMMITTED or self.part_of is None or self.let_go
+            )
+        elif isinstance(record, LetGo):
+            self.let_go, self.closed = True, self.outcome not in (None, Ending.PARKED)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is done, and may yet have to go back."""
+        saga = isinstance(self.definition, Saga)
+        return (
+            saga
+            and self.part_of is not None
+            and self.outcome is Ending.COMMITTED
+            and not self.closed
+        )
 
     @property
     def saga(self) -> Saga:
@@ -55,6 +80,24 @@ def did(known: Mapping[str, Facts], gid: str, step: str, *, undoing: bool = Fals
     """Tell whether a transaction has committed that does a step of a saga, or undoes it."""
     part = (gid, step, undoing)
     return any(f.part_of == part and f.outcome is Ending.COMMITTED for f in known.values())
+
+
+def of_saga(begun: Begun) -> tuple[str, str, bool] | None:
+    """Tell which saga a transaction is a part of, of which step, and whether it undoes it."""
+    return (begun.parent, begun.step, "undo/" in begun.key) if begun.parent else None
+
+
+def named(name: str) -> Part:
+    """Read the name of a prepared transaction."""
+    parsed = gids.parse_prepared(name)
+    assert parsed is not None, name
+    return str(parsed[0]), parsed[1]
+
+
+def has_row(database: Database, gid: str, branch: str, status: str) -> bool:
+    """Tell whether a database says this of a branch."""
+    row: Any = database.rows.get(("branch", gid, branch))
+    return row is not None and row.status == status
 
 
 def wanted(definition: Saga, step: str) -> bool:

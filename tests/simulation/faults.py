@@ -141,6 +141,10 @@ class Faults:
         self.note(f"! {whom}" if whom else "!", fault)
         return True
 
+    def may_strike(self, fault: Fault) -> bool:
+        """Tell whether this fault may ever happen in this run."""
+        return fault in self._rates
+
     def between(self, fault: Fault, least: float, most: float) -> float:
         """Draw how strong, how long, or whom it strikes."""
         return self._chances[fault].uniform(least, most)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from coordinator.definitions import family
+from sagas.composition import sub_sagas
 from sagas.group import Whole, group, together
 from sagas.model import (
     AnyDefinition,
@@ -35,10 +36,12 @@ from sagas.model import (
     Scope,
     Start,
     Step,
+    SubSaga,
     Undo,
     Wait,
 )
 from sagas.tcc import PIVOT, confirm_of
+from tests.simulation import parts
 from tests.simulation.faults import Fault, Faults
 
 SECOND: Final = 1_000_000
@@ -92,11 +95,15 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
     within_s = chance.choice(STARTS_WITHIN_S)
     for number in range(chance.randint(4, 7)):
         name, key = f"t{number}", f"k{number}"
-        make = atomic if chance.random() < 0.5 else saga
-        definition = make(name, 1, participants, chance)
-        programme.definitions.append(definition)
-        second = make(name, 2, participants, chance)
-        _set_moods(programme, definition, key, chance)
+        if chance.random() < 0.5:
+            first, second = (atomic(name, n, participants, chance) for n in (1, 2))
+        else:
+            part = _part(programme, f"{name}-part", participants, chance)
+            # What was a part of what is lost with the log, a person must find out.
+            part = "" if faults.may_strike(Fault.LOG_RESTORED) else part
+            first, second = (saga(name, n, participants, chance, part) for n in (1, 2))
+        programme.definitions.append(first)
+        _set_moods(programme, first, key, chance)
         begun = Starting(chance.uniform(0, within_s), number, name, key, {"n": 1})
         if number in faults.plan.dropped:
             continue
@@ -107,6 +114,16 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
     everything = [*programme.definitions, *programme.later]
     programme.by_hash = {part.hash: part for one in everything for part in family(one)}
     return programme
+
+
+def _part(programme: Programme, name: str, participants: int, chance: random.Random) -> str:
+    """Make up what may be a step of others, in two versions; return its name, or none."""
+    if chance.random() < 0.6:
+        return ""
+    first, second = (parts.tamed(saga(name, n, participants, chance)) for n in (1, 2))
+    programme.definitions.append(first)
+    programme.later += [second] * (chance.random() < 0.5)
+    return name
 
 
 def _again(begun: Starting, faults: Faults) -> list[Starting]:
@@ -139,10 +156,15 @@ def atomic(name: str, version: int, participants: int, chance: random.Random) ->
     )
 
 
-def saga(name: str, version: int, participants: int, chance: random.Random) -> Saga:
-    """Make up a saga: steps, some parallel, perhaps a pivot, and what comes after it."""
-    before, after = chance.randint(1, 3), 0
-    pivot = chance.random() < 0.4
+def saga(
+    name: str, version: int, participants: int, chance: random.Random, part: str | None = None
+) -> Saga:
+    """Make up a saga: steps, some parallel, perhaps a pivot, and what comes after it.
+
+    Without a ``part``, not even an empty one, it is to be one itself, and is simpler.
+    """
+    before, after, is_part = chance.randint(1, 3), 0, part is None
+    pivot = chance.random() < 0.4 and not is_part
     if pivot:
         after = chance.randint(0, 2)
     steps: dict[str, Step] = {}
@@ -155,12 +177,18 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
         steps["pivot"] = _step("pivot", tuple(steps), participants, chance, pivot=True)
     for i in range(after):
         steps[f"a{i}"] = _step(f"a{i}", ("pivot",), participants, chance)
-    steps |= _confirms(steps, chance)
+    steps |= {} if is_part else _confirms(steps, chance)
     common = _common(name, version, chance)
     steps = {
-        name: _group(step, common, participants, chance) if _may_be_group(steps, step) else step
+        name: _group(step, common, participants, chance)
+        if not is_part and _may_be_group(steps, step)
+        else step
         for name, step in steps.items()
     }
+    if part:
+        able = [step for step in steps.values() if _may_be_group(steps, step) and not step.each]
+        whole = chance.choice(able or [None])
+        steps |= {whole.name: parts.as_step(whole, part)} if whole else {}
     # What may stand after an undo is worth nothing, and neither is what may be skipped.
     amounts = {
         name: int(_counts(step) and (step.undo is not None or i >= before))
@@ -171,7 +199,7 @@ def saga(name: str, version: int, participants: int, chance: random.Random) -> S
         amounts[first] -= sum(amounts.values())
     made = {
         name: step
-        if isinstance(step.work, Group)
+        if isinstance(step.work, Group | SubSaga)
         else replace(step, data=_data(amounts[name] if first else 0))
         for name, step in steps.items()
     }
@@ -359,7 +387,7 @@ def _accept(value: Any) -> None:
 
 def _data(amount: int) -> Expression:
     def give(scope: Scope) -> Any:
-        return {"key": scope["txn"]["key"], "amount": amount}
+        return {"key": scope["input"].get("of", scope["txn"]["key"]), "amount": amount}
 
     return give
 
@@ -373,7 +401,11 @@ _ANSWERS: Final = ("done",) * 9 + ("busy", "refused", "failed", "slow")
 
 
 def _set_moods(
-    programme: Programme, definition: AnyDefinition, key: str, chance: random.Random
+    programme: Programme,
+    definition: AnyDefinition,
+    key: str,
+    chance: random.Random,
+    ends: Sequence[str] = ("refused", "broken"),
 ) -> None:
     """Decide how each handler of one transaction answers."""
     moods = programme.moods
@@ -392,8 +424,12 @@ def _set_moods(
     many = [f"{name}.{i}" for name in definition.steps for i in range(MOST_ELEMENTS)]
     for name in (*definition.steps, *many):
         moods[key, name, False] = _mood("done" if calm else chance.choice(_ANSWERS), chance)
-        undo = chance.choice(("busy", "failed", "slow", "refused", "broken"))
+        undo = chance.choice(("busy", "failed", "slow", *ends))
         moods[key, name, True] = _mood("done" if chance.random() < 0.9 else undo, chance)
+
+    for name, part in sub_sagas(definition).items():
+        inner = next(one for one in programme.definitions if one.name == part)
+        _set_moods(programme, inner, parts.key_of(key, name), chance, ends=())
 
 
 def _mood(mood: str, chance: random.Random) -> Mood:
@@ -404,10 +440,3 @@ def _mood(mood: str, chance: random.Random) -> Mood:
             return ["failed"]
         case _:
             return [mood]
-
-
-def parts(definition: AnyDefinition) -> Sequence[str]:
-    """Name the branches or steps of a definition."""
-    if isinstance(definition, Atomic):
-        return tuple(definition.branches)
-    return tuple(definition.steps)

@@ -33,10 +33,11 @@ M = TypeVar("M")
 class Household:
     """All transactions of one shard."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *others: str) -> None:
         self.definition = load(text, "household.yaml")
         self.definitions = Definitions()
-        self.definitions.add(self.definition)
+        for definition in (self.definition, *(load(other, "other.yaml") for other in others)):
+            self.definitions.add(definition)
         self.now_us = START_US
         self.log: dict[str, list[Entry]] = defaultdict(list)
         self.said: list[AnyMessage] = []
@@ -149,7 +150,7 @@ class Household:
             assert known == over or closed, "parent and child have parted"
 
     def _ended(self, gid: str) -> bool:
-        return isinstance(self.log[gid][-1].record, Ended)
+        return any(isinstance(entry.record, Ended | Closed) for entry in self.log[gid])
 
     def state(self, gid: str) -> Any:
         state = replay(self.log[gid], self.definitions)

@@ -96,3 +96,15 @@ def test_a_shard_is_crowded_until_one_of_its_transactions_ends(holdings: Holding
 
     holdings.forget(first)
     assert holdings.crowded == []
+
+
+def test_a_part_of_another_crowds_nobody(holdings: Holdings) -> None:
+    """What is parked keeps its parts in memory, and starts go on."""
+    whole = hold(holdings, waking(SOON_US))
+    state = waking(SOON_US, "k-part")
+    part = hold(holdings, replace(state, begun=structs.replace(state.begun, parent=whole.gid)))
+    assert holdings.crowded == []
+    hold(holdings, waking(SOON_US, "k-2"))
+    assert holdings.crowded == [0]
+    holdings.forget(part)
+    assert holdings.crowded == [0]

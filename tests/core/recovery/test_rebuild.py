@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from coordinator.core.records import AnyRecord, Begun, Decided, Decision, Entry,
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.core.transition import Status
 from recovery.rebuild import Did, Sent, Traces, rebuild
+from sagas.model import SubSaga
 from tests.core.coordinator.builders import (
     GID,
     START_US,
@@ -243,3 +245,25 @@ def test_what_lies_past_a_step_that_was_skipped_is_known(*, back: bool) -> None:
         assert [message.step for message in asked(state)] == ["c"]
     else:
         assert kinds(records)[3:] == ["Closed"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "traces", "parked"),
+    [
+        ((), Traces(), True),
+        (("a",), Traces(), False),
+        (("a",), Traces(steps={"a": Did("done")}), True),
+        (("a",), Traces(told=told(Outcome.COMPENSATED)), False),
+    ],
+)
+def test_what_sagas_in_it_may_have_done_is_for_a_person(
+    needs: tuple[str, ...], traces: Traces, *, parked: bool
+) -> None:
+    """They have names and traces of their own: nobody guesses at them."""
+    part = replace(step("b", *needs), work=SubSaga("other"))
+    story = Story.begin(saga(step("a"), part))
+
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    assert (state.phase == "parked") is parked
+    assert replayed(story, records) == state

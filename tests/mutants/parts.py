@@ -1,0 +1,38 @@
+"""Bugs around sagas that are steps of others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+PARTS: Final = (
+    Mutant(
+        "keeps no part that is done",
+        "coordinator/core/saga_state.py",
+        "        return committed and bool(self.begun.parent) and not self.let_go\n",
+        "        return False\n",
+        "what its saga takes back stands for good",
+    ),
+    Mutant(
+        "keeps parts for ever",
+        "coordinator/core/children.py",
+        "                yield Dismiss(one.child.gid)\n",
+        "                continue\n",
+        "a part is in memory, with its locks, long after its saga has ended",
+    ),
+    Mutant(
+        "begins what could not be taken back",
+        "coordinator/core/children.py",
+        "    if found.pivot is not None and",
+        "    if found.pivot is not None and found.pivot.undo is not None and",
+        "a saga goes back, and its part does not",
+    ),
+    Mutant(
+        "lets a child begin that is not wanted any more",
+        "coordinator/errands.py",
+        "        if children.has(parent.state, spawn):\n",
+        "        if True:\n",
+        "what nobody will take back",
+    ),
+)
