@@ -17,21 +17,27 @@ def sub_sagas(definition: AnyDefinition) -> Mapping[str, str]:
 
 
 def misplaced(
-    definition: AnyDefinition, origin: str, together: Collection[AnyDefinition]
+    definition: AnyDefinition,
+    origin: str,
+    together: Collection[AnyDefinition],
+    published: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """Find steps that no saga of those that are checked ``together`` does, or only a circle."""
+    """Find steps that no saga of those given ``together`` does, or only a circle.
+
+    ``published`` are names that need not be among them.
+    """
     source = Source(definition.source, origin)
     known = {one.name for one in together if isinstance(one, Saga)}
     parts = {one.name: list(sub_sagas(one).values()) for one in together}
     parts = {name: [part for part in found if part in parts] for name, found in parts.items()}
     for step, part in sub_sagas(definition).items():
         path = ("steps", step, "saga")
-        if part not in known:
-            said = f"step `{step}` is the saga `{part}`, which is in no file that is checked here"
+        if part not in known and part not in published:
+            said = f"step `{step}` is the saga `{part}`, which is in none of the files given"
             meant = did_you_mean(part, known - {definition.name})
-            hint = meant or "check its file together with this one"
+            hint = meant or "give its file together with this one"
             yield source.problem("part-unknown", said, hint, path=path)
-        elif definition.name == part or definition.name in graph.ancestors(parts, part):
+        elif part in parts and definition.name in {part, *graph.ancestors(parts, part)}:
             said = f"`{part}` is a part of `{definition.name}`, and that is a part of `{part}`"
             hint = "a saga that begins itself would never come to an end"
             yield source.problem("part-cycle", said, hint, path=path)

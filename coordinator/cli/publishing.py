@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 from coordinator.cli import plain, reach
 from coordinator.cli.output import Output, as_json, as_table, note, say
+from coordinator.config import Config
 from coordinator.definitions import publish as store
 from coordinator.log.ask import ask
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import LogUnavailable, VersionTaken
-from coordinator.service import load_files
+from coordinator.service import definition_files, load_files
+from sagas.composition import misplaced, sub_sagas
 from sagas.loader import DefinitionInvalid
+from sagas.model import AnyDefinition
 
 # What has not ended is few, whatever has. A part of a definition follows the whole.
 VERSIONS = """
@@ -29,6 +32,8 @@ VERSIONS = """
      WHERE $1::text IS NULL OR d.name = $1
      GROUP BY d.name, d.version, d.hash, d.published_at
 """
+
+PUBLISHED = "SELECT DISTINCT name FROM twofold.definition WHERE name = ANY($1::text[])"
 
 
 class Version(NamedTuple):
@@ -50,6 +55,7 @@ async def publish(file: Path | None, paths: Sequence[Path], output: Output) -> b
     config = reach.settings(file)
     try:
         definitions = load_files(paths)
+        await _have_their_parts(config, paths, definitions)
     except DefinitionInvalid as error:
         say(str(error))
         return False
@@ -76,6 +82,26 @@ async def publish(file: Path | None, paths: Sequence[Path], output: Output) -> b
     if output is Output.JSON:
         as_json(done)
     return True
+
+
+async def _have_their_parts(
+    config: Config, paths: Sequence[Path], definitions: Sequence[AnyDefinition]
+) -> None:
+    """See that each saga that is a step of these comes with them, or is published.
+
+    Raises:
+        DefinitionInvalid: its step would be refused whenever it begins.
+
+    """
+    parts = {part for one in definitions for part in sub_sagas(one).values()}
+    if not parts:
+        return
+    async with reach.logs(config) as logs:
+        known = {row[0] for row in await ask(logs[0], PUBLISHED, sorted(parts))}
+    files = zip(definition_files(paths), definitions, strict=True)
+    problems = [p for file, one in files for p in misplaced(one, str(file), definitions, known)]
+    if problems:
+        raise DefinitionInvalid(problems)
 
 
 async def versions(file: Path | None, name: str | None, output: Output) -> bool:

@@ -107,6 +107,13 @@ class Story:
         hidden = part.name in private.parts and part.result is not None
         return part._replace(result=HIDDEN if hidden else self._veiled(part.result))
 
+    @property
+    def awaited(self) -> list[str]:
+        """Name the transactions that do a step, or undo it, and have not ended."""
+        steps = self.state.steps.values() if isinstance(self.state, SagaState) else ()
+        children = (step.child for step in steps)
+        return [child.gid for child in children if child is not None and child.outcome is None]
+
     def history(self) -> Iterator[tuple[Entry, str]]:
         """Tell each record as a sentence."""
         for entry in self.entries:

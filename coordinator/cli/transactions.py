@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
     config = reach.settings(file)
     detail: TransactionDetail | None = None
     owner: Owner | None = None
+    parked: list[TransactionView] = []
     async with reach.logs(config, gid=what if key is None else None) as logs:
         now_us = (await reach.facts(logs[0])).now_us
         for log in logs:
@@ -97,27 +98,48 @@ async def show(file: Path | None, what: str, key: str | None, output: Output) ->
             detail = await read(log, gid) if gid is not None else None
             if detail is not None:
                 owner = await reach.owner(log, detail.view.shard)
+                parked = [one async for one in _parked_parts(log, detail, now_us)]
                 break
     if detail is None:
         named = f"{what} with the key {key}" if key is not None else what
         hint = "" if key is not None else "; it is named by its gid, or by NAME and KEY"
         note(f"there is no transaction {named}{hint}")
         return False
-    view = detail.view
-    definition = understood(detail.definition, detail.followed)
-    versions = [understood(version) for version in detail.versions]
-    story = Story.of(view.gid, definition, detail.entries, now_us, versions)
+    view, story = detail.view, _story(detail, now_us)
     if output is Output.JSON:
         owned = None if owner is None else {"replica": owner.replica, "alive": owner.alive}
-        as_json({**_as_json(view), "owner": owned, **story.as_json()})
+        waits = {"parked_parts": [_as_json(one) for one in parked]}
+        as_json({**_as_json(view), "owner": owned, **waits, **story.as_json()})
         return True
-    _print_header(view, story, owner)
+    _print_header(view, story, owner, parked)
     _print_parts(story.parts, story)
     _print_history(story)
     return True
 
 
-def _print_header(view: TransactionView, story: Story, owner: Owner | None) -> None:
+def _story(detail: TransactionDetail, now_us: int) -> Story:
+    definition = understood(detail.definition, detail.followed)
+    versions = [understood(version) for version in detail.versions]
+    return Story.of(detail.view.gid, definition, detail.entries, now_us, versions)
+
+
+async def _parked_parts(
+    log: Any, detail: TransactionDetail, now_us: int
+) -> AsyncIterator[TransactionView]:
+    """Yield what is parked of all that it waits for, and that these wait for."""
+    for gid in _story(detail, now_us).awaited:
+        part = await read(log, gid)
+        if part is None:
+            continue
+        if part.view.status is Status.PARKED:
+            yield part.view
+        async for below in _parked_parts(log, part, now_us):
+            yield below
+
+
+def _print_header(
+    view: TransactionView, story: Story, owner: Owner | None, parked: Sequence[TransactionView]
+) -> None:
     say(f"{story.definition.kind} {view.name} version {view.version}, key {view.key}")
     began = f"began {plain.moment(view.began_us)}"
     if view.ended_us is not None:
@@ -130,6 +152,7 @@ def _print_header(view: TransactionView, story: Story, owner: Owner | None) -> N
         ("state", f"{view.outcome or story.state.phase}; {when}"),
         ("reason", view.reason),
         ("waits", story.waits),
+        *(("parked", f"{one.gid}, a part of it: {one.reason}") for one in parked),
         ("owner", _owner(view, owner) if view.status is Status.OPEN else ""),
         ("trace", story.trace or ""),
         ("input", compact(story.input)),

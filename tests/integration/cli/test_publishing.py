@@ -8,6 +8,13 @@ from tests.integration.cli.shell import DEFINITION, Shell
 
 SECOND = DEFINITION.replace("version: 1", "version: 2\nindex: [how]")
 
+TRIP = """\
+saga: trip
+version: 1
+steps:
+  first: {saga: errand, with: {how: stuck}}
+"""
+
 
 async def test_new_starts_follow_a_new_version_and_old_ones_their_own(running: Shell) -> None:
     """Nothing is restarted, and what is open under the old version stays there."""
@@ -43,3 +50,23 @@ async def test_a_version_is_published_once(running: Shell) -> None:
     file.write_text(SECOND.replace("version: 2", "version: 0"))
     done = await running.run("publish", str(file))
     assert (done.code, "version" in done.out) == (1, True)
+
+
+async def test_a_saga_says_which_part_of_it_is_parked(running: Shell) -> None:
+    """It may be published once its part is, which comes with it or was there; and waits for it."""
+    file = running.directory.parent / "trip.yaml"
+    file.write_text(TRIP.replace("errand", "erand"))
+    done = await running.run("publish", str(file))
+    assert done.code == 1
+    assert "trip.yaml:4:17" in done.out
+    assert "`erand`, which is in none of the files given" in done.out
+
+    file.write_text(TRIP)
+    assert (await running.run("publish", str(file))).code == 0
+    assert (await running.run("start", "trip", "--key", "t")).code == 0
+    async with asyncio.timeout(60):
+        while not (parked := (await running.json("show", "trip", "t"))["parked_parts"]):
+            await asyncio.sleep(0.1)
+    assert [(one["name"], one["status"]) for one in parked] == [("errand", "parked")]
+    told = await running.run("show", "trip", "t")
+    assert f"parked  {parked[0]['gid']}, a part of it: go could not be undone" in told.out
