@@ -21,6 +21,7 @@ from tests.chaos.surroundings import commit, day, machine
 from tests.mutants.cores import CORES
 from tests.mutants.letters import LETTERS
 from tests.mutants.locks import LOCKS
+from tests.mutants.moves import MOVES
 from tests.mutants.mutant import Mutant, mutated, plant
 from tests.mutants.participants import PARTICIPANTS
 from tests.mutants.parts import PARTS
@@ -28,7 +29,10 @@ from tests.mutants.recoveries import RECOVERIES
 from tests.mutants.shell import SHELL
 from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES, *WAITING, *LETTERS, *LOCKS, *PARTS)
+MUTANTS: Final = (
+    *(*SHELL, *CORES, *PARTICIPANTS, *RECOVERIES),
+    *(*WAITING, *LETTERS, *LOCKS, *PARTS, *MOVES),
+)
 
 SEARCHED: Final = (
     "coordinator/core/",

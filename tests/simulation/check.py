@@ -21,6 +21,7 @@ from coordinator.core.records import (
     Decision,
     Entry,
     Locked,
+    Moved,
     Parked,
     StepDone,
     StepSkipped,
@@ -31,7 +32,6 @@ from coordinator.core.records import (
 from coordinator.core.records import Outcome as Ending
 from coordinator.core.transition import Status
 from coordinator.log.store import Batch, Position
-from sagas.each import spread
 from sagas.model import (
     AnyDefinition,
     Atomic,
@@ -205,15 +205,15 @@ class Check(logs.Watching, databases.Watching):
                 facts.steps_done.add(record.step)
             case StepSkipped():
                 self._skipped(gid, facts, record)
-            case StepSpread():
-                facts.definition = spread(facts.saga, record.step, record.count)
+            case StepSpread() | Moved():
+                facts.goes_otherwise(record, self.by_hash)
             case UndoFailed(retry_at_us=None):
                 self._stuck(facts, record.step)
             case Closed() | Parked():
                 self.insist(
                     "a bug" not in record.reason, "no transaction parked by a bug", record.reason
                 )
-                facts.outcome = record.outcome
+                facts.tells(record.outcome)
             case _:
                 self._of_a_child(gid, facts, record)
 
@@ -268,7 +268,7 @@ class Check(logs.Watching, databases.Watching):
         self.insist(facts.decision is None, "decided once", gid)
         facts.decision = record.decision
         commit = record.decision is Decision.COMMIT
-        facts.outcome = Ending.COMMITTED if commit else Ending.ABORTED
+        facts.tells(Ending.COMMITTED if commit else Ending.ABORTED)
         if commit:
             for branch in facts.atomic.branches:
                 self.insist(
@@ -311,7 +311,7 @@ class Check(logs.Watching, databases.Watching):
                 return
             case Outcome():
                 facts = self.facts.get(message.gid)
-                ok = facts is not None and facts.outcome == message.outcome
+                ok = facts is not None and message.outcome in facts.told
                 self.insist(ok, "no outcome before its record", f"{message}")
             case Commit():
                 facts = self.facts.get(message.gid)
@@ -471,6 +471,8 @@ class Check(logs.Watching, databases.Watching):
     def _follows(self, definition: Saga, effect: Effect) -> None:
         gid, name = effect.gid, effect.name
         self.insist(wanted(definition, name), "what is not wanted is not done", f"{effect}")
+        if name not in definition.steps:
+            return
         for need in definition.steps[name].needs:
             ready = self._is_over(gid, definition, need)
             self.insist(ready, "a step follows what it needs", f"{effect}")

@@ -74,7 +74,9 @@ def memory(check: Check, log: SimLog, engine: Engine) -> None:
             continue  # on its way to the log, or no longer ours
         if shard.epoch != check.epochs[live.shard]:
             continue
-        replayed = machine.recover(live.gid, facts.definition, log.entries(live.gid))
+        entries = log.entries(live.gid)
+        versions = [check.by_hash[hash_] for hash_ in machine.followed(entries)]
+        replayed = machine.recover(live.gid, facts.definition, entries, versions)
         check.insist(replayed == live.state, "replaying the log gives the state", live.gid)
         at_rest = live.state.phase in ("ended", "parked") or facts.held
         waits = bool(facts.children - facts.returned)
@@ -94,6 +96,8 @@ def everything(check: Check, log: SimLog, starts: Iterable[Starting]) -> None:
         shown = row.outcome == facts.outcome or facts.held
         check.insist(shown, "the row shows the outcome", gid)
         told = check.outcomes[row.key] - {"REFUSED"}
+        if facts.moved and row.status is Status.ENDED:
+            told -= PARKING
         if facts.part_of is not None:
             check.insist(not told, "its saga alone is told", f"{gid} {told}")
             _judge(check, gid, facts)

@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.core.records import AnyRecord, Begun, Closed, Decision, LetGo
+from coordinator.core.records import (
+    AnyRecord,
+    Begun,
+    Closed,
+    Decision,
+    LetGo,
+    Moved,
+    StepSpread,
+)
 from coordinator.core.records import Outcome as Ending
+from sagas.each import spread, spread_alike
 from sagas.model import AnyDefinition, Atomic, Saga
 from tests.simulation.database import Database
 from wire import gids
@@ -40,6 +49,26 @@ class Facts:
     """Steps that were refused, and are gone without."""
     stuck: set[str] = field(default_factory=set[str])
     """Steps that could not be undone, which is not to keep others from it."""
+
+    told: set[Ending] = field(default_factory=set[Ending])
+    """What it was to tell: also that it was parked, before it was moved."""
+    moved: bool = False
+
+    def goes_otherwise(
+        self, record: StepSpread | Moved, by_hash: Mapping[str, AnyDefinition]
+    ) -> None:
+        """Note by which definition it goes from now on."""
+        if isinstance(record, StepSpread):
+            self.definition = spread(self.saga, record.step, record.count)
+            return
+        newer = by_hash[record.definition]
+        assert isinstance(newer, Saga)
+        self.definition, self.moved = spread_alike(newer, self.saga), True
+
+    def tells(self, outcome: Ending) -> None:
+        """Note how it has ended, or that it is parked."""
+        self.outcome = outcome
+        self.told.add(outcome)
 
     def goes_without(self, name: str) -> bool:
         """Tell whether a step was refused, or the try was that it would confirm."""
@@ -101,7 +130,9 @@ def has_row(database: Database, gid: str, branch: str, status: str) -> bool:
 
 
 def wanted(definition: Saga, step: str) -> bool:
-    """Tell whether a step's condition holds; here, no condition asks anything."""
+    """Tell whether a step is there, and its condition holds; here, none asks anything."""
+    if step not in definition.steps:
+        return False
     condition = definition.steps[step].condition
     return condition is None or bool(condition({}))
 

@@ -53,6 +53,7 @@ class Fault(StrEnum):
     START_CHANGED = "start repeated with another input"
     VERSION_PUBLISHED = "new version published"
     LOG_RESTORED = "log restored from a backup"
+    MOVED = "parked saga moved to another version"
 
 
 RATES: Final = {
@@ -90,6 +91,7 @@ RATES: Final = {
     Fault.MESSAGE_UNREADABLE: 0.05,
     Fault.LOG_RESTORED: 0.3,
     Fault.SLOTS_TAKEN: 0.3,
+    Fault.MOVED: 0.9,
 }
 """How often each strikes where it is on: a time it could, or a tick of the nemesis."""
 

@@ -43,6 +43,7 @@ from sagas.model import (
 from sagas.tcc import PIVOT, confirm_of
 from tests.simulation import parts
 from tests.simulation.faults import Fault, Faults
+from tests.simulation.moving import mended, mistaken
 
 SECOND: Final = 1_000_000
 NEWS: Final = "news"
@@ -80,6 +81,12 @@ class Programme:
         default_factory=dict[tuple[str, str, bool], Mood]
     )
     by_hash: dict[str, AnyDefinition] = field(default_factory=dict[str, AnyDefinition])
+    mended: dict[str, Saga] = field(default_factory=dict[str, Saga])
+    """By name: the versions to which what is parked may be moved."""
+
+    def appease(self, key: str) -> None:
+        """Let all handlers of a transaction do from now on what they are asked."""
+        self.moods = {whose: mood for whose, mood in self.moods.items() if whose[0] != key}
 
     def mood(self, key: str, name: str, *, undo: bool) -> str:
         """Tell how a handler answers this time."""
@@ -102,6 +109,8 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
             # What was a part of what is lost with the log, a person must find out.
             part = "" if faults.may_strike(Fault.LOG_RESTORED) else part
             first, second = (saga(name, n, participants, chance, part) for n in (1, 2))
+            programme.mended[name] = mended(first, seed)
+            first = mistaken(first, seed)
         programme.definitions.append(first)
         _set_moods(programme, first, key, chance)
         begun = Starting(chance.uniform(0, within_s), number, name, key, {"n": 1})
@@ -111,7 +120,7 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
             programme.later.append(second)
         programme.starts.append(begun)
         programme.starts += _again(begun, faults)
-    everything = [*programme.definitions, *programme.later]
+    everything = [*programme.definitions, *programme.later, *programme.mended.values()]
     programme.by_hash = {part.hash: part for one in everything for part in family(one)}
     return programme
 

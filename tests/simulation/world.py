@@ -32,6 +32,7 @@ from tests.simulation.faults import Fault, Faults, Plan
 from tests.simulation.kafka import Broker
 from tests.simulation.log import SimLog, at_once
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.moving import Moving
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.participants import Worker
 from tests.simulation.process import Process
@@ -112,6 +113,7 @@ class World:
             self.start_worker(name)
         self.nemesis = Nemesis(self, self.faults)
         self.restoring = Restoring(self)
+        self.moving = Moving(self)
 
     def now_us(self) -> int:
         """The time of the log's clock."""
@@ -230,6 +232,7 @@ class World:
         restoring = asyncio.create_task(self.restoring.run())
         while self.loop.time() < TROUBLE_S and self._goes_on():
             self.nemesis.strike()
+            self.moving.strike()
             await asyncio.sleep(TICK_S)
         self.nemesis.heal()
         await restoring
@@ -246,7 +249,12 @@ class World:
             ending.everything(self.check, self.log, self.programme.starts)
 
     async def _replay(self) -> None:
-        """Let everything that was ever said be said again."""
+        """Let everything that was ever said be said again.
+
+        An order that is still under way would be written down, whatever it orders.
+        """
+        if self.faults.struck[Fault.MOVED]:
+            await asyncio.sleep(UNDER_WAY_S)
         await self._until(self._is_read, "everything is read")
         buried, unreadable = len(self.check.buried), self.broker.unreadable
         # A recovery goes on behind the replies, whatever is among them.
