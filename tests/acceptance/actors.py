@@ -23,7 +23,7 @@ from coordinator.rehearsal.trial import label
 from participants import Call, Failed, Participant, ReadOnly, Refused
 from participants.calls import Busy, Verdict
 from participants.service import Service, Source, Told
-from sagas.model import AnyDefinition, Saga
+from sagas.model import AnyDefinition, Group, Saga
 from tests.acceptance.plays import Play
 from wire import gids
 from wire.messages import (
@@ -91,7 +91,7 @@ class Theatre:
         play, prefix = self._places[command.gid]
         if play is None:
             return True
-        if prefix and not isinstance(command, Execute | Compensate):
+        if not isinstance(command, Execute | Compensate):
             command = replace(command, branch=f"{prefix}{command.branch}")
         said = label(Asked(0, "", command, DONE))
         self.asked[play.key].setdefault(said, command)
@@ -120,8 +120,10 @@ class Theatre:
             return Place(self._plays.get(key))
         parent, _, part = key.partition(CHILD)
         what, step, attempt = part.split("/")
-        prefix = f"{step}.undo.{attempt}." if what == "undo" else f"{step}."
-        return Place((await self._place(parent)).play, prefix)
+        play = (await self._place(parent)).play
+        if play is None or not isinstance(play.steps[step].work, Group):
+            return Place(play)
+        return Place(play, f"{step}.undo.{attempt}." if what == "undo" else f"{step}.")
 
     def turn(self, gid: str, name: str, part: Part) -> tuple[Play, str, Answer]:
         """Tell whose turn it is, by what name, and what is to become of it."""

@@ -1,4 +1,4 @@
-"""Every scenario of the gallery as a play: what is given, who answers what, and how it must end.
+"""Every scenario as a play: what is given, who answers what, and how it must end.
 
 How it must end is what the rehearsal says, which has no servers and no time.
 A play has three acts. What the rehearsal asks first is asked in the first
@@ -23,15 +23,21 @@ from coordinator.rehearsal.script import ScenarioFile, ScenarioPart, answer, nam
 from coordinator.rehearsal.trial import Told, label, try_all
 from sagas.each import written
 from sagas.loader import load
-from sagas.model import AnyDefinition, Group, Saga
+from sagas.model import AnyDefinition, Approve, Group, Saga, Step, Wait
 from sagas.shape import fitted
 from sagas.source import Source
 from wire.messages import Command, Json
 
-GALLERY: Final = Path(__file__).parents[2] / "sagas" / "gallery"
+FOLDERS: Final = (
+    Path(__file__).parents[2] / "sagas" / "gallery",
+    Path(__file__).parent / "words",  # what no definition of the gallery has a use for
+)
 LAST_ACT: Final = 2
-AT_ONCE_US: Final = 2_000_000
+AT_ONCE_US: Final = 5_000_000
 """What the rehearsal asks within this time, nobody has to wait for."""
+HASTY_US: Final = 15_000_000
+"""A step whose answer is awaited for less is asked at once, whatever the act: it is to be silent,
+and whoever holds it up would make it so."""
 
 CHANGED: Final[Mapping[str, Mapping[str, Any]]] = {
     # A silence is short, or it would be the longest thing here.
@@ -50,18 +56,18 @@ CHANGED: Final[Mapping[str, Mapping[str, Any]]] = {
 @functools.cache
 def definitions() -> Mapping[str, AnyDefinition]:
     """Load the gallery as it is published here."""
-    names = sorted(file.stem for file in GALLERY.glob("*.yaml"))
-    loaded = (load(published(name), f"{name}.yaml") for name in names)
+    files = (file for folder in FOLDERS for file in sorted(folder.glob("*.yaml")))
+    loaded = (load(published(file), file.name) for file in files)
     return {definition.name: definition for definition in loaded}
 
 
-def published(name: str) -> str:
+def published(file: Path) -> str:
     """Write a definition with what is changed of it. JSON is YAML."""
-    text = (GALLERY / f"{name}.yaml").read_text()
-    if name not in CHANGED:
+    text = file.read_text()
+    if file.stem not in CHANGED:
         return text
-    value = Source(text, name).value
-    for path, said in CHANGED[name].items():
+    value = Source(text, file.name).value
+    for path, said in CHANGED[file.stem].items():
         *above, word = path.split(".")
         part = functools.reduce(lambda inner, key: inner.setdefault(key, {}), above, value)
         part[word] = said
@@ -86,6 +92,11 @@ class Play:
     def __str__(self) -> str:
         return f"{self.definition.name}: {self.title}"
 
+    @property
+    def steps(self) -> Mapping[str, Step]:
+        """Those of a saga."""
+        return self.definition.steps if isinstance(self.definition, Saga) else {}
+
     @functools.cached_property
     def asked_at_us(self) -> Mapping[str, int]:
         """When each command was first sent, in the rehearsal."""
@@ -100,15 +111,30 @@ class Play:
     def acts(self) -> Mapping[str, int]:
         """In which act each command arrives, from 0. What is silent for a short time, at once."""
         waves = sorted(set(self.asked_at_us.values()))
-        hasty = {
-            path.split(".")[1] for path in CHANGED.get(self.definition.name, ()) if "." in path
-        }
 
         def act(of: str) -> int:
             later = len(waves) - 1 - waves.index(self.asked_at_us[of])
-            return 0 if written(of) in hasty else max(0, LAST_ACT - 3 * later // len(waves))
+            return 0 if self._is_hasty(of) else max(0, LAST_ACT - 3 * later // len(waves))
 
         return {one: act(one) for one in self.asked_at_us}
+
+    def _is_hasty(self, asked: str) -> bool:
+        step = self.steps.get(written(asked))
+        return step is not None and step.timeout_us < HASTY_US
+
+    @property
+    def locks(self) -> list[str]:
+        """Name what it locks."""
+        lock = self.definition.lock if isinstance(self.definition, Saga) else None
+        found: str | list[str] = lock.key({"input": self.input}) if lock is not None else []
+        return [found] if isinstance(found, str) else found
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it waits for an event or a person, for longer than anybody here does."""
+        steps = self.steps.values()
+        waiting = {step.name for step in steps if isinstance(step.work, Wait | Approve)}
+        return bool(self.part.meanwhile) or any(name in waiting for name, _ in self.script)
 
     def seen(self, act: int) -> set[str]:
         """Tell which commands must have been sent once this act is played: those held as well.
@@ -148,7 +174,7 @@ class Play:
         """Tell what stands and what was undone, as the rehearsal does: atomic steps as a whole."""
         marks = {name: UNDONE if name in undone else STANDS for name in done}
         if isinstance(self.definition, Saga):
-            steps = self.definition.steps.values()
+            steps = self.steps.values()
             groups = tuple(f"{step.name}." for step in steps if isinstance(step.work, Group))
             whole = group_marks(self.definition, marks)
             marks = {name: mark for name, mark in marks.items() if not name.startswith(groups)}
@@ -169,7 +195,8 @@ def plays() -> Mapping[str, Play]:
 
 
 def _scenarios(name: str) -> dict[str, Any]:
-    text = (GALLERY / "scenarios" / f"{name}.yaml").read_text()
+    files = (folder / "scenarios" / f"{name}.yaml" for folder in FOLDERS)
+    [text] = [file.read_text() for file in files if file.exists()]
     return Source(text, name).value
 
 

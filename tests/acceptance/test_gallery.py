@@ -1,5 +1,8 @@
 """Every scenario of the gallery on real servers, in the middle of which each owner is killed.
 
+Beside it, what is in `words/`: with both, each word of the language runs
+(tests/core/sagas/test_words.py sees to that).
+
 All begin at once, by events. One of two coordinators is killed, and the other
 takes over: what was asked is asked twice. Then that one is killed too, and
 what it had asked is lost. While nobody lives, as much time passes for each
@@ -40,7 +43,7 @@ from coordinator.triggers import seal_start
 from participants import worker
 from participants.settings import Settings
 from tests.acceptance.actors import STAGE, Door, Theatre, carried, cast, databases
-from tests.acceptance.plays import Play, definitions, plays, published
+from tests.acceptance.plays import AT_ONCE_US, FOLDERS, Play, definitions, plays, published
 from wire import gids
 from wire.envelope import Envelope, Record, seal
 from wire.kafka import Producer, ShardReader, partition_counts
@@ -66,7 +69,12 @@ MOVE: Final = """
     UPDATE twofold.decision_log SET at = at - $2::interval WHERE gid IN (SELECT gid FROM its)
 """
 FOUND: Final = "SELECT start_key, gid, status FROM twofold.transaction"
+INDEXED: Final = "SELECT start_key FROM twofold.transaction WHERE search IS NOT NULL"
 OWNERS: Final = "SELECT DISTINCT owner FROM twofold.lease WHERE until > clock_timestamp()"
+WAITING: Final = """
+    SELECT start_key FROM twofold.transaction JOIN twofold.decision_log USING (gid)
+     WHERE kind = 'wait-began'
+"""
 LEFT: Final = """
     SELECT 'lock ' || lock FROM twofold.claim
     UNION ALL SELECT 'wait ' || step FROM twofold.waiting
@@ -93,6 +101,8 @@ class Seen:
     contradictions: list[tuple[Outcome, Outcome]] = field(
         default_factory=list[tuple[Outcome, Outcome]]
     )
+    indexed: set[str] = field(default_factory=set[str])
+    """Keys of what can be searched for."""
     replies: set[str] = field(default_factory=set[str])
     """Keys of what was told on the topic that a definition names."""
 
@@ -103,8 +113,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
     directory = tmp_path_factory.mktemp("gallery")
     files = directory / "definitions"
     files.mkdir()
-    for name in definitions():
-        (files / f"{name}.yaml").write_text(published(name))
+    for file in (file for folder in FOLDERS for file in folder.glob("*.yaml")):
+        (files / file.name).write_text(published(file))
     (files / "hold.yaml").write_text(HOLDER)
     with (
         LocalStack.start(
@@ -155,7 +165,7 @@ class Performance:
         self.cluster, self.theatre = cluster, theatre
         self.client, self.producer = client, producer
         self.plays, self.seen = plays(), Seen()
-        self.held = {key: play for key, play in self.plays.items() if play.part.held}
+        self.held = [play for play in self.plays.values() if play.part.held]
 
     async def run(self) -> Seen:
         await self.begin()
@@ -164,6 +174,7 @@ class Performance:
         await self.until(self.one_owner)
         self.theatre.act = 1
         await self.until_played()
+        await self.until(self.waiting)
         await self.kill("coordinator-1")
         self.theatre.lost += 1
         await self.time_passes()
@@ -181,7 +192,7 @@ class Performance:
         for n in range(2):
             await asyncio.to_thread(self.cluster.launch_coordinator, f"coordinator-{n}")
         await asyncio.to_thread(self.cluster.await_ready)
-        locks = [{"lock": f"number:{key}"} for key in self.held]
+        locks = [{"lock": lock} for play in self.held for lock in play.locks]
         await self.producer.burst([_event("gallery.holders", lock) for lock in locks])
         await self.until(self.holding)
         await self.producer.burst([_start(play) for play in self.plays.values()])
@@ -189,7 +200,7 @@ class Performance:
 
     async def holding(self) -> Any:
         rows = await self.ask("SELECT lock FROM twofold.claim WHERE held_at IS NOT NULL")
-        return len(rows) == len(self.held) or rows
+        return len(rows) == sum(len(play.locks) for play in self.held) or rows
 
     async def begun(self) -> Any:
         """See that all are there, and by which names."""
@@ -205,6 +216,11 @@ class Performance:
             return {key: labels for key, labels in missing.items() if labels} or True
 
         await self.until(played)
+
+    async def waiting(self) -> Any:
+        """See that who waits for an event or a person has begun to: that time is to pass."""
+        begun = {row[0] for row in await self.ask(WAITING)}
+        return {play.key for play in self.plays.values() if play.waits} - begun or True
 
     async def kill(self, name: str) -> None:
         """Kill a coordinator, and note what was not in the middle."""
@@ -234,8 +250,7 @@ class Performance:
             for part in sorted(play.part.meanwhile, key=lambda one: one.after):
                 if part.after <= play.told.took_us:
                     await self.producer.burst([self.record(key, happening(part))])
-        early = [key for key, play in self.held.items() if play.part.held <= play.told.took_us]
-        await self.release(early)
+        await self.release(play for play in self.held if play.part.held <= play.told.took_us)
 
     async def ends(self) -> None:
         """Hear all outcomes, and look what has been done."""
@@ -253,7 +268,7 @@ class Performance:
     async def at_rest(self) -> Any:
         """See that what is open waits for a person: outcomes are told before branches end."""
         waits = {*(play.key for play in self.plays.values() if play.told.outcome == "PARKED")}
-        waits |= {f"number:{key}" for key in self.held}
+        waits |= {lock for play in self.held for lock in play.locks}
         open_ones = {key for key, _, status in await self.ask(FOUND) if status != "ended"}
         return open_ones - waits or True
 
@@ -268,13 +283,13 @@ class Performance:
                     gid="", id="x", action=Action.SKIP, actor="ada", reason="seen to", step=step
                 )
                 await self.producer.burst([self.record(key, order)])
-        late = [key for key, play in self.held.items() if play.part.held > play.told.took_us]
-        await self.release(late)
+        await self.release(play for play in self.held if play.part.held > play.told.took_us)
         try:
             await self.until(self.nothing_left)
         except AssertionError:
             self.seen.left = [row[0] for row in await self.ask(LEFT)]
         self.seen.at_the_end = await self.effects()
+        self.seen.indexed = {row[0] for row in await self.ask(INDEXED)}
         self.seen.contradictions = self.client.contradictions
         self.seen.replies = await _told_on(self.cluster.stack, "orders.ended")
 
@@ -283,13 +298,13 @@ class Performance:
 
     # ── how ──────────────────────────────────────────────────────────────────
 
-    async def release(self, keys: Iterable[str]) -> None:
+    async def release(self, plays: Iterable[Play]) -> None:
         """Let go the locks that these want, or wanted."""
-        for key in keys:
+        for lock in (lock for play in plays for lock in play.locks):
             order = Order(
                 gid="", id="y", action=Action.APPROVE, actor="ada", reason="done", step="until"
             )
-            await self.producer.burst([self.record(f"number:{key}", order)])
+            await self.producer.burst([self.record(lock, order)])
 
     def record(self, key: str, what: News | Order) -> Record:
         """Write what happens to a transaction, as whoever does it would."""
@@ -395,7 +410,12 @@ async def test_it_asks_what_its_rehearsal_asks(seen: Seen, key: str) -> None:
 
 async def test_each_owner_died_in_the_middle_of_everything(seen: Seen) -> None:
     """So what is shown here is shown of takeovers."""
-    assert seen.over_at_kill == [set(), set()]
+    at_once = {
+        key
+        for key, play in plays().items()
+        if not play.told.asked and play.told.took_us < AT_ONCE_US
+    }
+    assert seen.over_at_kill == [at_once, at_once]
 
 
 async def test_nothing_is_left(seen: Seen) -> None:
@@ -408,3 +428,8 @@ async def test_nothing_is_left(seen: Seen) -> None:
 async def test_outcomes_are_told_where_the_definition_says(seen: Seen) -> None:
     """On `start.reply_to` as well."""
     assert seen.replies == {key for key, play in plays().items() if play.definition.start.reply_to}
+
+
+async def test_what_is_indexed_can_be_searched_for(seen: Seen) -> None:
+    """Nothing else is."""
+    assert seen.indexed == {key for key, play in plays().items() if play.definition.index}
