@@ -399,6 +399,7 @@ def expects_answers(saga: SagaState) -> bool:
     return (
         _telling(saga)
         or locking.expects_answers(saga)
+        or children.open_children(saga)
         or any(
             _is_asked(saga, step, state) and not saga.asked[step.name].looked
             for step, state in _asking(saga)

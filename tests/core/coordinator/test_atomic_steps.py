@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.core import machine
 from coordinator.core.records import ChildBegan, ChildEnded, Outcome
 from coordinator.core.saga_state import Phase, StepPhase
 from coordinator.core.two_phase_state import Phase as AtomicPhase
+from coordinator.recall import replay
 from coordinator.telemetry import identity
 from tests.core.coordinator.household import Household
 from wire.messages import (
@@ -223,6 +225,19 @@ def test_another_owner_goes_on_and_begins_nothing_twice(votes: int) -> None:
     assert len(house.log) == 2
     house.hear(*voted(swap), *settled(swap), done(gid, "mail"))
     assert house.outcomes() == ["COMMITTED"]
+
+
+def test_a_saga_does_not_sleep_while_a_child_of_it_is_open() -> None:
+    """Also not one that rests anew since the log was restored: its child would end without it."""
+    house = Household(SAGA.replace("steps:", "start: {delay: 2h}\nsteps:"))
+    gid = house.start(n=7)
+    house.wait(7_200)
+    house.hear(done(gid, "book", data={"id": "b1"}))
+    house.child(gid, "step/swap/1")
+
+    state = replay([e._replace(at_us=house.now_us) for e in house.log[gid]], house.definitions)
+
+    assert machine.shown(state, house.now_us).active
 
 
 def test_another_owner_takes_back_what_was_being_taken_back() -> None:
