@@ -37,9 +37,12 @@ def has_fallback(source: str, name: str, names: Collection[str]) -> bool:
         return True  # it only asks
     if source[0] == "(" and source[-1] == ")" and compiles(source[1:-1], names):
         return has_fallback(source[1:-1], name, names)
+    if _signs(source) > _MOST_SIGNS:
+        return False
     parts = _conditional(source, names)
     if parts is None:
-        return False
+        joined = _joined(source, names)
+        return joined != [source] and all(has_fallback(part, name, names) for part in joined)
     question, then, otherwise = parts
     match truth_if_null(question, name, names):
         case True:
@@ -52,8 +55,6 @@ def has_fallback(source: str, name: str, names: Collection[str]) -> bool:
 
 def _conditional(source: str, names: Collection[str]) -> tuple[str, str, str] | None:
     """Cut `a ? b : c` at its own signs: where each of the parts is an expression."""
-    if max(source.count("?"), source.count(":")) > _MOST_SIGNS:
-        return None  # each pair of signs is tried
     for mark in _places(source, "?"):
         question = source[:mark]
         if not compiles(question, names):
@@ -63,6 +64,21 @@ def _conditional(source: str, names: Collection[str]) -> tuple[str, str, str] | 
             if compiles(then, names) and compiles(otherwise, names):
                 return question, then, otherwise
     return None
+
+
+def _joined(source: str, names: Collection[str]) -> list[str]:
+    """Cut at an `&&` or `||`. Only where there is no question around it: that binds less."""
+    for sign in ("&&", "||"):
+        for place in _places(source, sign):
+            parts = [source[:place], source[place + len(sign) :]]
+            if all(compiles(part, names) for part in parts):
+                return parts
+    return [source]
+
+
+def _signs(source: str) -> int:
+    """Count the signs to cut at: each is tried, and of questions each pair."""
+    return max(source.count(sign) for sign in ("?", ":", "&&", "||"))
 
 
 def _places(text: str, sign: str, start: int = 0) -> Iterator[int]:

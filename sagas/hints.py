@@ -141,6 +141,18 @@ _FUNCTIONS: Final = {
 }
 
 
+_UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
+
+
+def length(of_us: int) -> str:
+    """Write a length of time in the units of the language: `30d 2m`."""
+    said: list[str] = []
+    for unit, size in {**_UNITS, "ms": 1000}.items():
+        count, of_us = divmod(of_us, size)
+        said += [f"{count}{unit}"] if count else []
+    return " ".join(said)
+
+
 def meant_as_expression(text: str) -> str:
     """Return the expression that a text without `${ … }` was probably meant to hold, or nothing."""
     if _BARE.fullmatch(text):
@@ -149,13 +161,24 @@ def meant_as_expression(text: str) -> str:
     return foreign[1].strip() if foreign else ""
 
 
-def unknown_name(name: str, names: Collection[str]) -> str:
-    """Say what to write instead of a name that an expression may not use."""
-    roots = {one.partition(".")[0] for one in names}
+def unknown_call(name: str) -> str:
+    """Say what to write instead of a function that there is not."""
+    return _called_otherwise(name) or "let a step work it out, or whoever sends the event"
+
+
+def _called_otherwise(name: str) -> str:
     if name in _FUNCTIONS:
         return f"in CEL it is `{_FUNCTIONS[name]}`"
     if name in ("now", "today", "date"):
         return "expressions know no clock: let the event bring its time"
+    return ""
+
+
+def unknown_name(name: str, names: Collection[str]) -> str:
+    """Say what to write instead of a name that an expression may not use."""
+    roots = {one.partition(".")[0] for one in names}
+    if said := _called_otherwise(name):
+        return said
     if name in ("input", "event") and roots & {"input", "event"}:
         other = "event" if name == "input" else "input"
         return f"the event's body is called `{other}` here"

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from sagas import graph, references, tcc
 from sagas.document import AskPart, GroupPart, NoUndoPart, SagaDocument, StepPart, TccPart, UndoPart
-from sagas.hints import meant_as_expression
+from sagas.hints import length, meant_as_expression
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
 from sagas.source import Path, Source
@@ -287,11 +287,12 @@ def _deadline(source: Source, document: SagaDocument, needs: Needs) -> Iterator[
         if step.tcc is not None:
             timeouts[tcc.confirm_of(name)] = _asked(step.tcc.confirm).timeout
     longest = graph.longest_us(needs, timeouts)
+    default = "" if "deadline" in document.model_fields_set else " where none is given"
     if document.deadline < longest:
         yield source.problem(
             "deadline-short",
-            f"the deadline of {document.deadline / 1e6:g} s is shorter than the timeouts"
-            f" on the longest path, {longest / 1e6:g} s",
+            f"the deadline is {length(document.deadline)}{default}, and the timeouts on the"
+            f" longest path are {length(longest)}",
             "raise the deadline, or lower the timeouts",
             path=("deadline",),
         )
@@ -324,7 +325,7 @@ def _each(source: Source, document: SagaDocument) -> Iterator[Problem]:
         elif step.tcc is not None:
             why = "is tried and confirmed, which only one can be"
         elif step.call is None:
-            why = "asks no participant"
+            why = "has no `call` to be made for each"
         if why:
             word = "at_most" if step.each is None else "each"
             path = ("steps", name, word)
@@ -344,8 +345,8 @@ def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:
         if budget is not None and budget < part.timeout:
             yield source.problem(
                 "budget-short",
-                f"the budget of {budget / 1e6:g} s for all attempts is shorter"
-                f" than the timeout of one, {part.timeout / 1e6:g} s",
+                f"the budget of {length(budget)} for all attempts is shorter"
+                f" than the timeout of one, {length(part.timeout)}",
                 "raise the budget, or lower `timeout`",
                 path=(*path, "retry", "budget"),
             )

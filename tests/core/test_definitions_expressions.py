@@ -234,6 +234,11 @@ def test_a_literal_dollar_brace_can_be_written() -> None:
         ("steps.book != null && has(steps.book.n) ? steps.book.n : 0", True),
         ("input.k ? (steps.book == null ? 1 : steps.book.n) : 0", True),
         ("steps.book == null ? 'a ? b : c' : steps.book.n", True),
+        ("steps.book == null && input.n > 1", True),
+        ("input.n > 1 || input.k && steps.book == null", True),
+        ("input.n > 1 && (steps.book == null ? 1 : steps.book.n) > input.n", False),
+        ("steps.book == null && steps.book.n > 1", False),
+        ("input.k || steps.book.n > 1", False),
         ("steps.book", False),
         ("steps.book.n", False),
         ("has(steps.book.n) ? steps.book.n : 0", False),
@@ -241,6 +246,7 @@ def test_a_literal_dollar_brace_can_be_written() -> None:
         ("input.k ? steps.book.n : 0", False),
         ("input.k == null && steps.book == null ? 0 : steps.book.n", False),
         ("input.k ? 1 : " * 25 + "steps.book == null ? 1 : steps.book.n", False),
+        ("input.k && " * 25 + "steps.book == null", False),
     ],
 )
 def test_a_fallback_is_one_whatever_else_is_true(source: str, expected: bool) -> None:  # noqa: FBT001

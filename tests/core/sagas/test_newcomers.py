@@ -64,6 +64,10 @@ WRITTEN = [
     (f"{HEAD}{BOOK}, with: {{n: '${{ 1 if input.a else 2 }}'}}}}", "write `condition ? this : that`"),
     (f"{HEAD}{BOOK}, if: input.note is null}}", "write `== null`"),
     (f"{HEAD}{BOOK}, if: input.at > now()}}", "expressions know no clock"),
+    (f"{HEAD}{BOOK}, if: input.counts.sum() > 1}}", "there is no function `sum`"),
+    (f"{HEAD}{BOOK}, timeout: 9d}}", "the deadline is 1h where none is given"),
+    (f"{HEAD}deadline: 90m\n{BOOK}, timeout: 9d}}", "is 1h 30m, and the timeouts on the longest path are 9d"),
+    (f"{HEAD}{BOOK}, retry: {{budget: 5s}}}}", "the budget of 5s for all attempts is shorter than the timeout of one, 30s"),
     (f"{HEAD}{BOOK}, if: len(input.names) > 0}}", "in CEL it is `size(…)`"),
     (f"{HEAD}{BOOK}, if: \"input.name.startswith('a')\"}}", "….startsWith(…)"),
 ]  # fmt: skip
