@@ -60,6 +60,19 @@ steps:
 """
 
 
+LATER = """
+saga: trade
+version: 1
+start: {delay: 2h}
+steps:
+  swap:
+    atomic:
+      branches:
+        take: {call: left.take, undo: left.put}
+        give: {call: right.put, undo: right.take}
+"""
+
+
 def done(gid: str, step: str, result: Result = Result.DONE, **said: object) -> Executed:
     return Executed(gid=gid, step=step, attempt=1, result=result, **said)  # pyright: ignore[reportArgumentType]
 
@@ -229,11 +242,11 @@ def test_another_owner_goes_on_and_begins_nothing_twice(votes: int) -> None:
 
 def test_a_saga_does_not_sleep_while_a_child_of_it_is_open() -> None:
     """Also not one that rests anew since the log was restored: its child would end without it."""
-    house = Household(SAGA.replace("steps:", "start: {delay: 2h}\nsteps:"))
+    house = Household(LATER)
     gid = house.start(n=7)
     house.wait(7_200)
-    house.hear(done(gid, "book", data={"id": "b1"}))
-    house.child(gid, "step/swap/1")
+    house.crash()
+    assert isinstance(house.log[gid][-1].record, ChildBegan)
 
     state = replay([e._replace(at_us=house.now_us) for e in house.log[gid]], house.definitions)
 
