@@ -47,12 +47,12 @@ travel as one crowd, with coordinator and participants waiting in turn."""
 PATIENCE_MS: Final = 50
 """How long an idle engine waits for messages before it looks up."""
 
-TOLD_MS: Final = 20
-"""How long the news that an outcome is told waits for company. Nobody waits for it, and
-a batch of its own would be a commit more for each burst."""
+COMPANY_MS: Final = 20
+"""How long that waits for company for which nobody waits: that an outcome is told, that a
+branch has ended. A batch of its own would be a commit more, and keep the next one waiting."""
 
-READ_TURNS: Final = 8
-"""How many turns it takes at most until it is written how far they have read."""
+COMPANY_TURNS: Final = 8
+"""How many turns it takes at most until it is written."""
 
 MID_COMMIT_S: Final = 0.002
 """How long after a batch is sent a process dies that is to die in the middle of it."""
@@ -120,8 +120,8 @@ class Engine:
         self.turns = 0
         """How often it has turned: an idle engine turns as well, one that is stuck does not."""
         self._told: deque[str] = deque()
-        self._read_past: set[int] = set()
-        """The shards that were read, and whose log does not say so yet."""
+        self._work = Work()
+        """What is decided, and on its way to nobody yet."""
         self._persisting: asyncio.Task[None] | None = None
         self._unacknowledged: deque[asyncio.Future[Any]] = deque()
         self._orders: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
@@ -166,20 +166,19 @@ class Engine:
                 self.turns += 1
                 received = await self._gather()
                 known = await look_up(
-                    received, self._holdings, self._setting.definitions, self._log, self._settle
+                    received, self._holdings, self._setting.definitions, self._log, self._flush
                 )
-                work = self._decide(received, known)
+                self._decide(received, known)
                 await self._settle()
-                if self._is_due(work, idle=not received):
+                if self._is_due(idle=not received):
+                    work, self._work = self._work, Work()
                     self._persisting = asyncio.create_task(self._persist_then_send(work))
-                else:
-                    self._rested.extend(work.rested)
-            await self._settle()
+            await self._flush()
             await self._acknowledged(0)
         finally:
             await self._abandon()
 
-    def _decide(self, received: Sequence[Received], known: Known) -> Work:
+    def _decide(self, received: Sequence[Received], known: Known) -> None:
         """Decide all that has come, purely, and all of it at one time.
 
         What falls due meanwhile would be woken too early, do nothing, and be
@@ -187,6 +186,7 @@ class Engine:
         """
         now_us = self._now()
         turn = Turn(self._setting, self._holdings, known, now_us)
+        turn.work = self._work  # what earlier turns have left goes with what this one does
         for live in self._resumed:
             turn.resume(live)
         self._resumed.clear()
@@ -208,21 +208,16 @@ class Engine:
         for live in self._holdings.due(now_us, TURN_LIMIT):
             turn.wake(live)
             failpoints.hit("C14")
-        return turn.work
 
-    def _is_due(self, work: Work, *, idle: bool) -> bool:
-        """Tell whether a turn is worth a commit. The last vote must not wait for those before it.
+    def _is_due(self, *, idle: bool) -> bool:
+        """Tell whether what is decided is written now. Nobody's last vote waits for another's end.
 
-        Where a turn has only read on, that waits for company: whoever reads it
-        again learns nothing new. It waits until nothing comes, or a few turns.
+        What nobody waits for has time until something else is written, or
+        nothing comes, or for a few turns. If we die meanwhile, whoever reads
+        the same again decides the same.
         """
-        self._read_past |= work.positions.keys()
-        if not (work.is_worth_a_commit or idle or self.turns % READ_TURNS == 0):
-            return False
-        for shard in self._read_past & self.shards:
-            work.positions[shard] = self._holdings.shards[shard].position
-        self._read_past.clear()
-        return bool(work.positions)
+        waits_no_more = idle or self.turns % COMPANY_TURNS == 0
+        return bool(self._work.positions) and (self._work.is_awaited or waits_no_more)
 
     async def _persist_then_send(self, work: Work) -> None:
         """The order that everything rests on: durable first, then told."""
@@ -287,6 +282,13 @@ class Engine:
         ):
             await self._unacknowledged.popleft()
 
+    async def _flush(self) -> None:
+        """See that all that was decided is persisted, and sent."""
+        await self._settle()
+        if self._work.positions:
+            work, self._work = self._work, Work()
+            await self._persist_then_send(work)
+
     async def _settle(self) -> None:
         """Wait for the batch that is being persisted, and raise what it raised."""
         if self._persisting is not None:
@@ -323,7 +325,8 @@ class Engine:
     def _patience_ms(self) -> int:
         if self._resumed or self._roused or self._orders:
             return 1
-        longest = TOLD_MS if self._told or self._looked else PATIENCE_MS
+        unwritten = self._told or self._looked or self._work.positions
+        longest = COMPANY_MS if unwritten else PATIENCE_MS
         next_us = self._holdings.next_timer_us()
         if next_us is None:
             return longest
@@ -382,7 +385,7 @@ class Engine:
         """Carry out orders between two turns, with nothing under way."""
         self._ordered.clear()
         while self._orders:
-            await self._settle()
+            await self._flush()
             what, done = self._orders.popleft()
             try:
                 result = await what()
@@ -418,12 +421,11 @@ class Engine:
     async def _give(self, shards: Collection[int]) -> None:
         await self.mark()
         await self._acknowledged(0)
-        if self._told or self._read_past:
+        if self._told:
             # Noted before they go, or whoever comes next tells it all once more.
-            work = self._decide([], Known())
-            if self._is_due(work, idle=True):
-                await self._persist_then_send(work)
-                await self._acknowledged(0)
+            self._decide([], Known())
+            await self._flush()
+            await self._acknowledged(0)
         self._drop(shards)
         logger.info("shards_given", shards=sorted(shards))
 

@@ -403,6 +403,7 @@ class Turn:
             # The log must say so first: until then, a message finds it here.
             live.wake_us = None
             self.work.rested.append(Rested(live.gid, live.shard, live.next_seq))
+            self._touch(live.shard)
         else:
             self._holdings.forget(live)
             self._let_go[live.gid] = live

@@ -85,9 +85,9 @@ class Work:
     looks: list[LookFor] = field(default_factory=list[LookFor])
 
     @property
-    def is_worth_a_commit(self) -> bool:
-        """Whether there is more to it than what was read."""
-        return bool(self.changes or self.trails or self.outgoing or self.buried or self.claims)
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for it: to be told, to find it in the log, or to be looked for."""
+        return bool(self.outgoing or self.begun or self.buried or self.claims or self.looks)
 
     def note_waits(self, live: Live, state: State | None, step: Transition[Any]) -> None:
         """Write down what is waited for from now on, and what no more; and look what has come."""

@@ -28,11 +28,11 @@ SHELL: Final = (
         "decide, persist, send: a decision is heard that the log may never hold",
     ),
     Mutant(
-        "takes a decision for something that was only read",
-        "coordinator/work.py",
-        "bool(self.changes or self.trails or self.outgoing or self.buried or self.claims)",
-        "bool(self.changes or self.buried)",
-        "what is neither written nor sent stays undone until a timer asks for it again",
+        "forgets what is decided and waits for company",
+        ENGINE,
+        "turn.work = self._work  # what",
+        "self._work = turn.work  # what",
+        "a fact that is missing in the log: replay(log) is not the state",
     ),
     Mutant(
         "sends what did not count",

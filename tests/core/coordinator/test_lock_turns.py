@@ -45,7 +45,7 @@ def test_a_place_in_a_queue_is_remembered_though_nobody_is_told_of_it() -> None:
     work = hear(LockAsk(gid=SECOND, lock="x"), Known(), HELD)
 
     assert said(work) == []
-    assert work.is_worth_a_commit
+    assert work.is_awaited
     assert work.batch().claims == [ClaimChange(0, "x", SECOND, Claim(SECOND, 2, START_US))]
 
 

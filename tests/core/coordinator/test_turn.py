@@ -124,10 +124,11 @@ def test_a_start_that_comes_again_as_its_transaction_ends_begins_nothing() -> No
         key="k-1",
     )
 
-    work = engine._decide(  # pyright: ignore[reportPrivateUsage]
+    engine._decide(  # pyright: ignore[reportPrivateUsage]
         [Received(TOPICS.requests, 0, 0, again.key, again.value, again.headers, 0)], Known()
     )
 
+    work = engine._work  # pyright: ignore[reportPrivateUsage]
     assert [entry.record for _, entry in work.entries] == [Ended()]
     assert not work.begun
 
