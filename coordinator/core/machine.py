@@ -111,7 +111,7 @@ def moved_to(state: State) -> str | None:
 
 def knowing(state: State, later: State) -> State:
     """Return a state that knows the versions to which it was moved later."""
-    if isinstance(state, SagaState) and isinstance(later, SagaState):
+    if isinstance(state, SagaState) and isinstance(later, SagaState) and later.versions:
         return replace(state, versions=later.versions)
     return state
 

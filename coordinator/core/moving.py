@@ -244,11 +244,22 @@ def _same_data(pair: Pair, old: Step, new: Step) -> str:
 
 
 def _way_back(pair: Pair, old: Step, new: Step) -> str:
-    return f"{pair.version} has no undo for it" if old.undo and not new.undo else ""
+    """All of it can still be undone: of branches that commit together, each that could be."""
+    if _undone(old) <= _undone(new):
+        return ""
+    return f"{pair.version} has no undo for it"
 
 
 def _same_way_back(pair: Pair, old: Step, new: Step) -> str:
-    return "" if bool(old.undo) == bool(new.undo) else f"{pair.version} has an undo for it"
+    return "" if _undone(old) == _undone(new) else f"{pair.version} has another undo for it"
+
+
+def _undone(step: Step) -> frozenset[str]:
+    """Name the parts of a step that its undo undoes."""
+    if step.undo is None:
+        return frozenset()
+    work = step.undo.work
+    return frozenset(work.definition.branches if isinstance(work, Group) else (step.name,))
 
 
 def _undo_fits(pair: Pair, old: Step, new: Step) -> str:

@@ -423,9 +423,8 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             return self._moved(order, at_us)
         if order.refused:
             return self
-        state = replace(
-            self.before or self, asked={}, told=False, tell_at_us=0, talk=Talk(), clock_us=at_us
-        )
+        state = replace(self.before or self, clock_us=at_us, versions=self.versions)
+        state = replace(state, asked={}, told=False, tell_at_us=0, talk=Talk())
         return state.anew(at_us) if order.action in (Action.RETRY, Action.MOVE) else state
 
     def _moved(self, record: Moved, at_us: int) -> SagaState:

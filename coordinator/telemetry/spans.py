@@ -247,9 +247,11 @@ def _outcome(state: State, outcome: Outcome, reason: str, at_us: int) -> SpanFac
 
 
 def _ordered(state: State, order: Ordered, at_us: int) -> SpanFacts:
-    said = {a.ACTOR: order.actor, a.REASON: order.reason}
+    said: dict[str, Any] = {a.ACTOR: order.actor, a.REASON: order.reason}
     if order.step:
         said[a.STEP] = order.step
+    if order.to:
+        said[a.VERSION] = order.to
     name, times = f"ordered {order.action}", (at_us, at_us + 1)
     return _span(state, f"ordered/{order.id}", name, times, said, error=order.refused)
 

@@ -268,9 +268,9 @@ CORES: Final = (
     ),
     Mutant(
         "keeps the old deadline after a retry",
-        SAGA_STATE,
-        "talk=Talk(), clock_us=at_us\n        )\n        return state.anew",
-        "talk=Talk()\n        )\n        return state.anew",
+        "coordinator/core/saga_state.py",
+        "replace(self.before or self, clock_us=at_us, versions=self.versions)\n",
+        "replace(self.before or self, versions=self.versions)\n",
         "what a person asks for again is over as soon as it begins",
     ),
     Mutant(

@@ -62,9 +62,15 @@ class Household:
         for reply in replies:
             self._hear(TOPICS.replies, reply)
 
-    def order(self, gid: str, action: Action, step: str = "") -> None:
+    def order(self, gid: str, action: Action, step: str = "", to: int = 0) -> None:
         order = Order(
-            gid=gid, id=f"o-{self.commits}", action=action, actor="ann", reason="so", step=step
+            gid=gid,
+            id=f"o-{self.commits}",
+            action=action,
+            actor="ann",
+            reason="so",
+            step=step,
+            to=to,
         )
         self._hear(TOPICS.replies, order)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core import machine
+from coordinator.core import machine, moving
 from coordinator.core.records import ChildBegan, ChildEnded, Outcome
 from coordinator.core.saga_state import Phase, StepPhase
 from coordinator.core.two_phase_state import Phase as AtomicPhase
 from coordinator.recall import replay
 from coordinator.telemetry import identity
+from sagas.loader import load
 from tests.core.coordinator.household import Household
 from wire.messages import (
     Action,
@@ -342,3 +343,55 @@ def test_after_a_log_was_lost_only_its_branches_can_say_no() -> None:
     assert house.state(swap).outcome is Outcome.COMMITTED
     house.hear(*settled(swap))
     assert house.log[house.child(gid, "undo/swap/1")], "it is undone"
+
+
+def refused(forward: str = FORWARD) -> tuple[Household, str]:
+    """Return a trade that is parked past its pivot, since the swap was refused."""
+    house = Household(forward)
+    gid = house.start(n=7)
+    house.hear(done(gid, "book"))
+    house.hear(*voted(house.child(gid, "step/swap/1"), Vote.ABORT)[:1])
+    house.hear(*settled(house.child(gid, "step/swap/1"), End.ROLLED_BACK)[1:])
+    assert house.state(gid).phase is Phase.PARKED
+    return house, gid
+
+
+def test_a_group_that_was_refused_is_another_one_when_its_saga_is_moved() -> None:
+    """It remembers no no: under its own name, with other branches, it is asked anew."""
+    house, gid = refused()
+    newer = FORWARD.replace("version: 1", "version: 2").replace("right.put", "right.offer")
+    house.definitions.add(load(newer, "newer.yaml"))
+
+    house.order(gid, Action.MOVE, to=2)
+
+    swap = house.child(gid, "step/swap/2")
+    assert {m.command for m in house.hears(Prepare) if m.gid == swap} == {"take", "offer"}
+    house.hear(*voted(swap), *settled(swap), done(gid, "mail"))
+    assert house.outcomes()[-1] == "COMMITTED"
+    assert house.state(gid).definition.version == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("left.take, with", "left.grab, with"), ("undo: left.put", "undo: {none: it may stand}")],
+)
+def test_a_group_that_is_done_stays_what_it_is(old: str, new: str) -> None:
+    """Another branch was not asked; and one that has lost its undo could not be undone."""
+    house, gid, _ = swapped()
+    house.park(gid)
+    same = load(SAGA.replace("version: 1", "version: 2"), "same.yaml")
+    other = load(SAGA.replace("version: 1", "version: 2").replace(old, new), "other.yaml")
+
+    assert moving.objections(house.state(gid), same) == []
+    [against] = moving.objections(house.state(gid), other)
+    assert against.startswith("swap is done; ")
+
+
+def test_a_saga_is_not_moved_while_a_part_of_it_has_not_ended() -> None:
+    house, gid, _ = swapping()
+    house.park(gid)
+    newer = load(SAGA.replace("version: 1", "version: 2"), "newer.yaml")
+
+    [against] = moving.objections(house.state(gid), newer)
+
+    assert against == "a transaction that is a part of it has not ended"

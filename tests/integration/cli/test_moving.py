@@ -55,7 +55,11 @@ async def test_a_parked_saga_ends_by_the_version_that_mends_it(
         "note changed with.what: ${ steps.buy.waht } → ${ steps.buy.what }",
         "tell new",
     ]
+    told_hows = ["same", "same", "changed", "new"]
     assert told[-1] == f"{gid} p-1 keeps go and buy; goes on with note"
+    looked = await running.json("move", gid, "--to", "2", "--reason", "a typo")
+    assert looked["transactions"][0]["then"] == "keeps go and buy; goes on with note"
+    assert [one["how"] for one in looked["differences"][0]["steps"]] == told_hows
     newest = await running.run("move", gid, "--yes", "--reason", "a typo")
     assert (newest.code, "go is done; version 3 does `clerk.walk`" in newest.out) == (1, True)
     assert (await running.json("show", gid))["version"] == 1
