@@ -54,6 +54,7 @@ _BY_FIELD: dict[str, st.SearchStrategy[Any]] = {
     "input": st.dictionaries(words, json_values, max_size=3),
     "attempt": st.integers(1, 1000),
     "version": st.integers(1, 1000),
+    "to": st.integers(0, 1000),
     "one_phase": st.booleans(),
     "undone": st.booleans(),
     "leaving": st.booleans(),
