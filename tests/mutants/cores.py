@@ -268,7 +268,7 @@ CORES: Final = (
     ),
     Mutant(
         "keeps the old deadline after a retry",
-        "coordinator/core/saga_state.py",
+        SAGA_STATE,
         "replace(self.before or self, clock_us=at_us, versions=self.versions)\n",
         "replace(self.before or self, versions=self.versions)\n",
         "what a person asks for again is over as soon as it begins",
