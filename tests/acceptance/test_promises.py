@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -155,3 +156,49 @@ async def test_replicas_share_the_shards_and_hand_them_over(company: Company) ->
     await company.expect_all_well()
     # A lease lasts three seconds: it was not waited for.
     assert handover_s < 3
+
+
+BEGUN_BY_VERSION = """
+    SELECT (l.record->>'version')::int AS version, l.record->>'definition' = t.definition AS so,
+           t.status = 'ended' AS ended, count(*)
+      FROM twofold.transaction t JOIN twofold.decision_log l ON l.gid = t.gid AND l.seq = 0
+     WHERE t.name = 'place-order' AND t.start_key LIKE '%rolling-%'
+     GROUP BY 1, 2, 3
+"""
+
+
+async def test_a_rolling_upgrade_under_load_loses_nothing(company: Company, tmp_path: Path) -> None:
+    """Each replica in turn comes back with a newer version; what runs follows its own to its end.
+
+    Some begin while no service answers: they are open throughout.
+    """
+    await start_all(company, coordinators=2)
+    cluster, stop = company.cluster, asyncio.Event()
+
+    async def load() -> None:
+        for n in range(1_000):
+            await company.publish(f"rolling-{n}", 5)
+            await asyncio.sleep(0.2)
+            if stop.is_set():
+                break
+
+    loading = asyncio.create_task(load())
+    await asyncio.sleep(1)
+    await asyncio.to_thread(cluster.stop_one, "services")
+    await asyncio.sleep(1)
+    newer = tmp_path / "place-order.yaml"
+    [old] = [path for path in cluster.definitions if path.name == newer.name]
+    text = old.read_text(encoding="utf-8")
+    newer.write_text(text.replace("version: 1", "version: 2"), encoding="utf-8")
+    cluster.definitions = [newer if path is old else path for path in cluster.definitions]
+    for name in ("coordinator-0", "coordinator-1"):
+        await asyncio.to_thread(cluster.stop_one, name)
+        await asyncio.to_thread(cluster.start_coordinator, name)
+    await asyncio.to_thread(cluster.start_participants, "services")
+    await asyncio.sleep(1)
+    stop.set()
+    await loading
+
+    await company.expect_all_well()
+    found = {(r["version"], r["so"], r["ended"]) for r in await rows(company, BEGUN_BY_VERSION)}
+    assert found == {(1, True, True), (2, True, True)}
