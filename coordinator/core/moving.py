@@ -76,11 +76,12 @@ def objections(saga: SagaState, to: AnyDefinition) -> list[str]:
         return [f"{to.name} version {to.version} is no version of the saga {saga.begun.name}"]
     if to.version <= saga.begun.version:
         return [f"it goes by version {saga.begun.version}, and {to.version} is no newer one"]
+    pair = Pair(before, moved(before, to))
     try:
         to.check_input(before.begun.input)
     except InputRefused as error:
-        return [f"version {to.version} does not take its input: {before.veiled(str(error))}"]
-    pair = Pair(before, moved(before, to))
+        said = pair.new.veiled(before.veiled(str(error)))
+        return [f"{pair.version} does not take its input: {said}"]
     rules = (_lock, _lists, _pivot, _steps, _confirms, _order)
     return [against for rule in rules for against in rule(pair)]
 
