@@ -23,7 +23,7 @@ from tests.bench import report, shapes
 from tests.bench.cost import cpu_seconds
 from tests.bench.load import Client, InFlight, Numbers
 from tests.bench.picture import draw
-from tests.bench.shapes import Shape
+from tests.bench.shapes import SLEEPER, Shape
 from tests.bench.stage import SHARDS, Company, Servers
 from tests.bench.truth import Untrue, ask, execute, until_quiet
 
@@ -32,6 +32,7 @@ IN_FLIGHT: Final = 64
 WARM_UPS: Final = 2
 CROWD: Final = 10_000
 CROWD_S: Final = 120.0
+SLEEP_S: Final = 600.0
 
 # What nobody needs any more, as it stands in the log: three records, 500 bytes.
 FINISHED: Final = """
@@ -53,6 +54,8 @@ FINISHED: Final = """
       FROM made, generate_series(0, 2) seq
 """
 ACTIVE: Final = "SELECT count(*) FROM twofold.transaction WHERE active"
+ASLEEP: Final = "SELECT count(*) FROM twofold.transaction WHERE status = 'open' AND NOT active"
+OWNED: Final = "SELECT count(*) FROM twofold.lease WHERE until > now() AND owner LIKE '%-{pid}-%'"
 
 
 @dataclass(slots=True)
@@ -160,6 +163,43 @@ class Bench:
         await self._sums.check(self.servers.dsn, shape, len(sample.committed))
         return active, mib
 
+    async def sleepers(self) -> list[str]:
+        """Kill an owner while nobody and while many sleep; tell what its heir needs."""
+        self.rest()
+        company = self.company()
+        with company.cluster:
+            company.cluster.launch_coordinator("first")
+            company.cluster.launch_participants("participants")
+            company.cluster.await_ready()
+            said = [await self._succeed(company, "first", "second", 0)]
+            running = asyncio.create_task(
+                self.client.run(SLEEPER.name, InFlight(CROWD), seconds=1.0, patience=SLEEP_S)
+            )
+            asleep = 0
+            while asleep < CROWD and not running.done():
+                await asyncio.sleep(0.5)
+                [[asleep]] = await ask(self.servers.dsn("twofold"), ASLEEP)
+            said.append(await self._succeed(company, "second", "third", asleep))
+            sample = await running
+            await until_quiet(self.servers.dsn)
+        await self._sums.check(self.servers.dsn, SLEEPER, len(sample.committed))
+        return [*said, f"Then {len(sample.committed):,} woke, and each was done once."]
+
+    async def _succeed(self, company: Company, before: str, after: str, asleep: int) -> str:
+        await asyncio.to_thread(company.cluster.kill, before)
+        killed = time.monotonic()
+        child = await asyncio.to_thread(company.cluster.start_coordinator, after)
+        owned = 0
+        while owned < SHARDS or "shards_taken" not in child.log_text():
+            await asyncio.sleep(0.02)
+            [[owned]] = await ask(self.servers.dsn("twofold"), OWNED.format(pid=child.pid))
+        seconds = time.monotonic() - killed
+        return (
+            f"With {asleep:,} sagas asleep, another coordinator had all shards {seconds:.1f} s"
+            " after `kill -9`, its own start counted, and"
+            f" {_resident_mib(child.pid):.0f} MiB resident."
+        )
+
 
 def _resident_mib(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
@@ -222,7 +262,7 @@ async def measure(
     names: Sequence[str],
     show: Callable[[Curve], None],
 ) -> str:
-    """Measure curves, one after the other; return what is to be said of memory, if wanted."""
+    """Measure curves, one after the other; return what is to be said of crowds, if wanted."""
     bench = Bench(servers, directory, seconds)
     bench.company().cluster.prepare()
     async with bench.client:
@@ -230,10 +270,13 @@ async def measure(
             for name in names:
                 if name in CURVES:
                     show(await CURVES[name](bench))
-            if "memory" not in names:
-                return ""
-            active, mib = await bench.crowd()
-            return f"With {active:,} sagas active, a coordinator has {mib:.0f} MiB resident."
+            said = await bench.sleepers() if "sleepers" in names else []
+            if "memory" in names:
+                active, mib = await bench.crowd()
+                said.append(
+                    f"With {active:,} sagas active, a coordinator has {mib:.0f} MiB resident."
+                )
+            return "\n".join(said)
         finally:
             bench.rest()
 
@@ -245,7 +288,7 @@ def main(
     pictures: Annotated[Path | None, typer.Option(help="A folder for pictures.")] = None,
 ) -> None:
     """Measure how costs grow, and print a table for each curve."""
-    names = only.split(",") if only else [*CURVES, "memory"]
+    names = only.split(",") if only else [*CURVES, "sleepers", "memory"]
     directory = Path(tempfile.mkdtemp(prefix="twofold-curves-"))
     began = time.monotonic()
 

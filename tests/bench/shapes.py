@@ -27,12 +27,14 @@ class Shape:
     parts: int
     atomic: bool
     note_bytes: int = 200
+    delay: str = ""
 
     @property
     def source(self) -> str:
         """The definition."""
         kind, what = ("atomic", "branches") if self.atomic else ("saga", "steps")
-        lines = [f"{kind}: {self.name}", "version: 1", f"{what}:"]
+        start = [f"start: {{delay: {self.delay}}}"] if self.delay else []
+        lines = [f"{kind}: {self.name}", "version: 1", *start, f"{what}:"]
         for part, where in enumerate(self._places):
             if self.atomic:
                 call = f"{where.replace('_', '-')}.move"
@@ -66,8 +68,10 @@ STEPS: Final = {n: Shape(f"steps-{n}", n, atomic=False) for n in (3, 10, 30)}
 PAYLOADS: Final = {
     n: Shape(f"payload-{n}", 3, atomic=False, note_bytes=n) for n in (400, 4_000, 40_000)
 }
+SLEEPER: Final = Shape("sleeper", 3, atomic=False, delay="3m")
 ALL: Final[Mapping[str, Shape]] = {
-    shape.name: shape for shapes in (BRANCHES, STEPS, PAYLOADS) for shape in shapes.values()
+    **{shape.name: shape for shapes in (BRANCHES, STEPS, PAYLOADS) for shape in shapes.values()},
+    SLEEPER.name: SLEEPER,
 }
 
 
