@@ -98,15 +98,8 @@ class Source:
             marked: Any = error
             mark = marked.problem_mark or marked.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            said, hint = _first_line(marked.problem or str(error)), ""
-            if "character '\\t'" in said:
-                said, hint = "a tab cannot indent", "use spaces"
-            elif "${" in self.lines[line - 1] and "expected ',' or '}'" in said:
-                hint = 'quote what holds `${ … }`: "${ input.id }"'
-            elif "got ':'" in said or "mapping values are not allowed" in said:
-                hint = "quote a text that holds a colon"
-            elif "could not find expected ':'" in said:
-                hint = "does a word above lack its colon?"
+            said = _first_line(marked.problem or str(error))
+            said, hint = _plainly(said, self.lines[line - 1], column)
             self._fail("yaml", said, line, column, hint)
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
             self._fail("yaml", _first_line(str(error)) or type(error).__name__)
@@ -231,6 +224,22 @@ def _place(text: str, position: int) -> tuple[int, int]:
     """Return line and column of a position, from 1."""
     lines = _LINE_BREAK.split(text[:position])
     return len(lines), len(lines[-1]) + 1
+
+
+def _plainly(said: str, line: str, column: int) -> tuple[str, str]:
+    """Return what the parser said, as people say it, and what to write instead."""
+    if "character '\\t'" in said:
+        return "a tab cannot indent", "use spaces"
+    if "expected ',' or '}'" in said:
+        if "${" in line:
+            return said, 'quote what holds `${ … }`: "${ input.id }"'
+        if line[column - 1 : column] in ("[", "{"):
+            return said, "between braces, quote a text that holds `[` or `{`"
+    if "got ':'" in said or "mapping values are not allowed" in said:
+        return said, "quote a text that holds a colon"
+    if "could not find expected ':'" in said:
+        return said, "does a word above lack its colon?"
+    return said, ""
 
 
 def _first_line(text: str) -> str:

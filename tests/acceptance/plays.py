@@ -9,6 +9,7 @@ the middle of every play.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -109,14 +110,27 @@ class Play:
 
     @functools.cached_property
     def acts(self) -> Mapping[str, int]:
-        """In which act each command arrives, from 0. What is silent for a short time, at once."""
+        """In which act each command arrives, from 0. What is silent for a short time, at once.
+
+        What comes before a wait comes before the last act, since time passes then.
+        """
         waves = sorted(set(self.asked_at_us.values()))
 
         def act(of: str) -> int:
             later = len(waves) - 1 - waves.index(self.asked_at_us[of])
-            return 0 if self._is_hasty(of) else max(0, LAST_ACT - 3 * later // len(waves))
+            latest = LAST_ACT - (self.waits and self.asked_at_us[of] < self._waits_until_us)
+            return (
+                0 if self._is_hasty(of) else max(0, min(latest, LAST_ACT - 3 * later // len(waves)))
+            )
 
         return {one: act(one) for one in self.asked_at_us}
+
+    @property
+    def _waits_until_us(self) -> int:
+        """Tell when it goes on, in the rehearsal, after nobody was asked for long."""
+        times = [0, *sorted(set(self.asked_at_us.values())), self.told.took_us]
+        after = (then for at, then in itertools.pairwise(times) if then - at > AT_ONCE_US)
+        return next(after, 0)
 
     def _is_hasty(self, asked: str) -> bool:
         step = self.steps.get(written(asked))
@@ -210,6 +224,7 @@ def _play(definition: AnyDefinition, title: str, key: str) -> Play:
         old = str(definition.start.key({"event": given}))
         text = re.sub(rf"\b{re.escape(old)}\b", key, text)
         given = json.loads(re.sub(rf"\b{re.escape(old)}\b", key, json.dumps(given)))
+        assert definition.start.key({"event": given}) == key, f"{title}: {old} is not all of a text"
     source = Source(text, title)
     script = fitted(source, ScenarioFile)
     part = script.scenarios[title]

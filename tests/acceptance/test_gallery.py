@@ -38,7 +38,7 @@ from compose.demo.stage import Client
 from compose.local.cluster import Cluster
 from compose.local.stack import LocalStack
 from coordinator.rehearsal.arrivals import News
-from coordinator.rehearsal.script import happening, named
+from coordinator.rehearsal.script import happening
 from coordinator.triggers import seal_start
 from participants import worker
 from participants.settings import Settings
@@ -104,7 +104,7 @@ class Seen:
     indexed: set[str] = field(default_factory=set[str])
     """Keys of what can be searched for."""
     replies: set[str] = field(default_factory=set[str])
-    """Keys of what was told on the topic that a definition names."""
+    """Keys of what was told on topics that definitions name."""
 
 
 @pytest.fixture(scope="module")
@@ -278,11 +278,7 @@ class Performance:
             late = [part for part in play.part.meanwhile if part.after > play.told.took_us]
             await self.producer.burst([self.record(key, happening(part)) for part in late])
             if play.told.outcome == "PARKED":
-                step, _ = named(list(play.part.replies)[-1])
-                order = Order(
-                    gid="", id="x", action=Action.SKIP, actor="ada", reason="seen to", step=step
-                )
-                await self.producer.burst([self.record(key, order)])
+                await self.producer.burst([self.record(key, self.seen_to(play))])
         await self.release(play for play in self.held if play.part.held > play.told.took_us)
         try:
             await self.until(self.nothing_left)
@@ -291,7 +287,14 @@ class Performance:
         self.seen.at_the_end = await self.effects()
         self.seen.indexed = {row[0] for row in await self.ask(INDEXED)}
         self.seen.contradictions = self.client.contradictions
-        self.seen.replies = await _told_on(self.cluster.stack, "orders.ended")
+        for topic in {one.start.reply_to for one in definitions().values()} - {None}:
+            self.seen.replies |= await _told_on(self.cluster.stack, str(topic))
+
+    def seen_to(self, play: Play) -> Order:
+        """Go on without the step that it is parked for or, if that is none, be done with it."""
+        word, _, _ = self.seen.outcomes[play.key].reason.replace(":", " ").partition(" ")
+        action, step = (Action.SKIP, word) if word in play.steps else (Action.COMMIT, "")
+        return Order(gid="", id="x", action=action, actor="ada", reason="seen to", step=step)
 
     async def nothing_left(self) -> Any:
         return await self.ask(LEFT) or True

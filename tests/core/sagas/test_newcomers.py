@@ -68,6 +68,7 @@ WRITTEN = [
     (f"{HEAD}{BOOK}, timeout: 9d}}", "the deadline is 1h where none is given"),
     (f"{HEAD}deadline: 90m\n{BOOK}, timeout: 9d}}", "is 1h 30m, and the timeouts on the longest path are 9d"),
     (f"{HEAD}{BOOK}, retry: {{budget: 5s}}}}", "the budget of 5s for all attempts is shorter than the timeout of one, 30s"),
+    (f"{HEAD}{BOOK}, if: input.n in [1, 2]}}", "quote a text that holds `[`"),
     (f"{HEAD}{BOOK}, if: len(input.names) > 0}}", "in CEL it is `size(…)`"),
     (f"{HEAD}{BOOK}, if: \"input.name.startswith('a')\"}}", "….startsWith(…)"),
 ]  # fmt: skip
