@@ -42,7 +42,7 @@ and whoever holds it up would make it so."""
 
 CHANGED: Final[Mapping[str, Mapping[str, Any]]] = {
     # A silence is short, or it would be the longest thing here.
-    "travel-booking": {"steps.pay.timeout": "2s"},
+    "travel-booking": {"steps.pay.timeout": "2s", "steps.pay.retry.first": "200ms"},
     "parcel-return": {"steps.refund.timeout": "10s"},
     "seller-payout": {"steps.pay.timeout": "10s"},
     "number-porting": {"steps.activate.timeout": "10s"},
