@@ -29,6 +29,7 @@ Definitions = Annotated[
         exists=True,
     ),
 ]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
 
 
@@ -289,7 +290,7 @@ def list_(
             " may be repeated.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
+    limit: LimitOption = 20,
     config: ConfigFile = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -326,6 +327,7 @@ def show(
 
 def locks(
     lock: Annotated[str | None, typer.Argument(help="Only this one.", metavar="LOCK")] = None,
+    limit: LimitOption = 100,
     config: ConfigFile = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -338,7 +340,7 @@ def locks(
     """
     from coordinator.cli import locks as looking
 
-    _run(looking.locks(config, lock=lock, output=output))
+    _run(looking.locks(config, lock=lock, limit=limit, output=output))
 
 
 def nodes(

@@ -34,26 +34,28 @@ class Line(NamedTuple):
         return f"{stands}, and is parked" if self.who.status == "parked" else stands
 
 
-async def locks(file: Path | None, *, lock: str | None, output: Output) -> None:
-    """Print all claims, or those on one lock, each lock's holder first."""
+async def locks(file: Path | None, *, lock: str | None, limit: int, output: Output) -> None:
+    """Print the first claims on all locks, or on one, each lock's holder first."""
     config = reach.settings(file)
     found: list[tuple[str, Claim]] = []
     known: dict[str, claims.Claimant] = {}
     async with reach.logs(config) as logs:
         now_us = (await reach.facts(logs[0])).now_us
         for log in logs:
-            found += await claims.list_claims(log, lock)
+            found += await claims.list_claims(log, lock, limit)
         for log in logs:
             # Whose it is may be in another store than the lock.
             known |= await claims.claimants(log, [claim.gid for _, claim in found])
     lines: list[Line] = []
-    for name, claim in sorted(found, key=lambda one: (one[0], one[1].place)):
+    for name, claim in sorted(found, key=lambda one: (one[0], one[1].place))[:limit]:
         holds = not lines or lines[-1].lock != name
         lines.append(Line(name, claim, holds, known.get(claim.gid)))
     if output is Output.JSON:
         as_json([_as_json(line) for line in lines])
         return
     as_table(("LOCK", "STATE", "SINCE", "GID", "NAME", "KEY"), [_row(one, now_us) for one in lines])
+    if len(lines) == limit:
+        note(f"the first {limit}; --limit shows more, and a lock's name only that one's")
     if not lines:
         note("nobody has a lock" if lock is None else f"nobody has the lock {lock}")
 

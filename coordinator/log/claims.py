@@ -65,7 +65,7 @@ _OF_LOCK: Final = """
     SELECT lock, gid, place,
            (extract(epoch FROM asked_at) * 1000000)::bigint,
            (extract(epoch FROM held_at) * 1000000)::bigint
-      FROM twofold.claim WHERE $1::text IS NULL OR lock = $1 ORDER BY lock, place
+      FROM twofold.claim WHERE $1::text IS NULL OR lock = $1 ORDER BY lock, place LIMIT $2
 """
 _CLAIMANTS: Final = """
     SELECT gid, name, start_key, status FROM twofold.transaction WHERE gid = ANY($1::text[])
@@ -80,8 +80,8 @@ class Claimant(NamedTuple):
     status: str
 
 
-async def list_claims(source: Any, lock: str | None) -> list[tuple[str, Claim]]:
-    """Return the claims on all locks of a store, or on one; each lock's holder first.
+async def list_claims(source: Any, lock: str | None, limit: int) -> list[tuple[str, Claim]]:
+    """Return the first claims on all locks of a store, or on one; each lock's holder first.
 
     Raises:
         LogUnavailable: the log could not be asked.
@@ -89,7 +89,7 @@ async def list_claims(source: Any, lock: str | None) -> list[tuple[str, Claim]]:
     """
     if lock is not None and not storable((lock,)):
         return []
-    return [(name, Claim(*claim)) for name, *claim in await ask(source, _OF_LOCK, lock)]
+    return [(name, Claim(*claim)) for name, *claim in await ask(source, _OF_LOCK, lock, limit)]
 
 
 async def claimants(source: Any, gids: Collection[str]) -> dict[str, Claimant]:

@@ -221,6 +221,7 @@ async def test_a_lock_survives_its_owner_and_a_parked_holder_keeps_it(
     assert await bank.ended(LOCKED, "held-1") == ["PARKED"]
     assert await bank.locks() == [(lock, "held-1", "holds", "parked"), waits]
     assert "holds, and is parked" in await bank.run("locks", lock)
+    assert len(json.loads(await bank.run("locks", "--limit", "1", "-o", "json"))) == 1
     company.client.outcomes.pop((LOCKED, "held-1"))
     gid = await bank.gid("held-1")
     await bank.run("skip", gid, "--step", "write", "--reason", "seen to by hand")
