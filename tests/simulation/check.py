@@ -202,11 +202,12 @@ class Check(logs.Watching, databases.Watching):
                     f"{gid} {record.step}",
                 )
                 self._waited(gid, facts.saga.steps[record.step], record)
-                facts.steps_done.add(record.step)
+                self.insist(facts.does(record.step), "done once", f"{gid} {record}")
             case StepSkipped():
                 self._skipped(gid, facts, record)
             case StepSpread() | Moved():
-                facts.goes_otherwise(record, self.by_hash)
+                fits = facts.goes_otherwise(record, self.by_hash)
+                self.insist(fits, "a version fits what is done", f"{gid} {record}")
             case UndoFailed(retry_at_us=None):
                 self._stuck(facts, record.step)
             case Closed() | Parked():

@@ -56,14 +56,25 @@ class Facts:
 
     def goes_otherwise(
         self, record: StepSpread | Moved, by_hash: Mapping[str, AnyDefinition]
-    ) -> None:
-        """Note by which definition it goes from now on."""
+    ) -> bool:
+        """Note by which definition it goes from now on; False if that does not fit what is done."""
         if isinstance(record, StepSpread):
             self.definition = spread(self.saga, record.step, record.count)
-            return
-        newer = by_hash[record.definition]
+            return True
+        old, newer = self.saga, by_hash[record.definition]
         assert isinstance(newer, Saga)
-        self.definition, self.moved = spread_alike(newer, self.saga), True
+        new = spread_alike(newer, old)
+        self.definition, self.moved = new, True
+        done = [name for name in self.steps_done if name in new.steps]
+        ready = all(self.steps_done.issuperset(new.steps[name].needs) for name in done)
+        acts = {name for name in done if old.steps[name].has_effect}
+        return ready and all(built_on(old, n) & acts == built_on(new, n) & acts for n in acts)
+
+    def does(self, step: str) -> bool:
+        """Note that a step is done; False if it was before."""
+        first = step not in self.steps_done
+        self.steps_done.add(step)
+        return first
 
     def tells(self, outcome: Ending) -> None:
         """Note how it has ended, or that it is parked."""

@@ -49,7 +49,7 @@ def mended(saga: Saga, seed: int) -> Saga:
     steps = {name: _retold(step, chance) for name, step in saga.steps.items()}
     if chance.random() < 0.5:
         steps["z"] = _last(steps, chance)
-    harm = chance.choice((None, None, None, _another_with, _renamed, _reordered))
+    harm = chance.choice((None, None, None, _another_with, _renamed, _reordered, _put_before))
     if harm is not None:
         steps = harm(steps, chance)
     hash_ = f"sha256:{saga.name}-{VERSION}"
@@ -129,6 +129,19 @@ def _reordered(steps: Mapping[str, Step], chance: random.Random) -> dict[str, St
         return dict(steps)
     name = chance.choice(able)
     return {**steps, name: replace(steps[name], needs=steps[name].needs[1:])}
+
+
+def _put_before(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
+    """Put a step before another one, and before what is past the pivot already."""
+    name = chance.choice(list(steps))
+    first = replace(_last({name: steps[name]}, chance), name="y", needs=steps[name].needs)
+    made: dict[str, Step] = {}
+    for step in steps.values():
+        if step.name == name:
+            made |= {"y": first, name: replace(step, needs=(*step.needs, "y"))}
+        else:
+            made[step.name] = step
+    return made
 
 
 def _no_value(_scope: Scope) -> Any:
