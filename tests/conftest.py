@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 WITHOUT_SERVERS = frozenset({"core", "mutants", "search", "simulation"})
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Let what needs servers run one after the other, in one worker of xdist: it waits a lot.
 
