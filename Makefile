@@ -31,7 +31,7 @@ dev: $(READY) ## run Kafka and Postgres on this machine until Ctrl-C
 
 .PHONY: test
 test: lint ## run every check and every test; ARGS=… goes to pytest
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 .PHONY: search
 search: $(READY) ## visit every state of small transactions; a minute at most

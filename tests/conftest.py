@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from compose.local.stack import Kafka, LocalStack, Postgres
 from wire.closing import CLOSING
@@ -16,19 +17,23 @@ from wire.closing import CLOSING
 # test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-TESTS = Path(__file__).parent
 WITHOUT_SERVERS = frozenset({"core", "mutants", "search", "simulation"})
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Let what needs servers run one after the other, in one worker of xdist: it waits a lot.
+class ServersTogether(LoadScopeScheduling):
+    """What needs servers runs one after the other, in one worker of xdist: it waits a lot.
 
     What computes runs in the other one meanwhile.
     """
-    for item in items:
-        if item.path.relative_to(TESTS).parts[0] not in WITHOUT_SERVERS:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        _, folder, *_ = nodeid.split("/")
+        return nodeid if folder in WITHOUT_SERVERS else "servers"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServersTogether:
+    """Take the one above; ``-n`` says whether any is needed."""
+    return ServersTogether(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
