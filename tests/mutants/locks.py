@@ -51,9 +51,9 @@ LOCKS: Final = (
     ),
     Mutant(
         "holds a place in a queue for not worth remembering",
-        "coordinator/work.py",
-        "self.buried or self.claims)\n",
-        "self.buried)\n",
+        "coordinator/turn.py",
+        "for change in changed(shard.id, before, move.state):",
+        "for change in changed(shard.id, before, move.state) if move.sends else ():",
         "who has waited longest is served last after a takeover",
     ),
     Mutant(
