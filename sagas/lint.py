@@ -14,6 +14,7 @@ from sagas.document import AskPart, GroupPart, NoUndoPart, SagaDocument, StepPar
 from sagas.hints import length, meant_as_expression
 from sagas.model import OnUnknown
 from sagas.problems import Code, Problem, did_you_mean
+from sagas.slips import slips
 from sagas.source import Path, Source
 from sagas.templates import texts
 
@@ -56,6 +57,7 @@ def unheeded(source: Source) -> Iterator[Problem]:
     for error in references.unheeded(source.value.get("input") or {}):
         path = ("input", *error.path)
         yield source.problem(error.code, str(error), error.hint, path=path, key=error.key)
+    yield from slips(source)
 
 
 def _carried(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:

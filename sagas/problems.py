@@ -36,6 +36,7 @@ Code: TypeAlias = Literal[
     "not-evaluated",
     "schedule",
     "schedule-input",
+    "unknown-input",
     "unknown-step",
     # how it could end
     "asks-nobody",
