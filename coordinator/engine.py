@@ -32,8 +32,9 @@ from coordinator.log.store import DecisionLog, Position
 from coordinator.looking_up import look_up
 from coordinator.marks import Marks
 from coordinator.recall import at_rest, awake
+from coordinator.setting import Setting
 from coordinator.taking import learn
-from coordinator.turn import Known, Setting, Turn
+from coordinator.turn import Known, Turn
 from coordinator.work import LookFor, Outgoing, Rested, Trail, Work
 from wire import failpoints
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader

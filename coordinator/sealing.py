@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from coordinator.core.transition import Send
-from coordinator.definitions import Definitions
 from coordinator.locks import shard_of
-from coordinator.log.store import ClusterFacts
+from coordinator.setting import Setting
 from coordinator.telemetry import identity
 from wire.envelope import Envelope, Record, bury, seal
 from wire.kafka import Received
 from wire.messages import Begin
-from wire.topics import Topics
-
-
-class Setting(Protocol):
-    """What sealing needs of a turn's setting."""
-
-    @property
-    def facts(self) -> ClusterFacts: ...
-    @property
-    def topics(self) -> Topics: ...
-    @property
-    def definitions(self) -> Definitions: ...
 
 
 def sealed(setting: Setting, send: Send, root: str | None) -> Record:

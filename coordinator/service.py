@@ -36,11 +36,11 @@ from coordinator.presence import Presence, listen
 from coordinator.purging import purge
 from coordinator.readiness import Readiness
 from coordinator.schedules import Schedules
+from coordinator.setting import Setting
 from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.topics import definition_topics, ensure
 from coordinator.triggers import Triggers
-from coordinator.turn import Setting
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire import gids

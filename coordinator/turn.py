@@ -7,7 +7,7 @@ makes no sense, is buried with its reason and blocks nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_tb
 from typing import Any
@@ -21,13 +21,13 @@ from coordinator.core.lock import Lock
 from coordinator.core.records import Begun, Decision, Entry
 from coordinator.core.transition import Send, Transition
 from coordinator.core.two_phase import decision_message
-from coordinator.definitions import Definitions
 from coordinator.errands import Errands
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.locks import changed, misplaced
-from coordinator.log.store import ClusterFacts, KnownStart, Place, Row
+from coordinator.log.store import KnownStart, Place, Row
 from coordinator.recall import DefinitionGone, at_rest, input_hash
 from coordinator.sealing import buried, sealed
+from coordinator.setting import Setting
 from coordinator.telemetry import identity
 from coordinator.too_large import too_large
 from coordinator.work import Outgoing, Rested, Trail, Work
@@ -49,27 +49,12 @@ from wire.messages import (
     Reply,
 )
 from wire.messages import Outcome as OutcomeMessage
-from wire.topics import Topics
 
 logger = structlog.get_logger(__name__)
 
 
 class Nonsense(Exception):
     """A readable message that cannot be meant for this coordinator; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What stays the same from turn to turn."""
-
-    facts: ClusterFacts
-    topics: Topics
-    definitions: Definitions
-    sample: Callable[[], bool]
-    """Says whether the next trace that nobody else has begun is kept."""
-    absent: Callable[[AnyDefinition], Sequence[str]] = lambda _: ()
-    """Names the participants for whose absence a start is refused. Asked before a
-    transaction begins, and never after."""
 
 
 @dataclass(slots=True)

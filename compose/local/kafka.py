@@ -25,7 +25,7 @@ STOP_SECONDS = 10.0
 STARTED = "Kafka Server started"
 HEAP_MB = 512
 JVM_FLAGS = ("-Xms64m", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8")
-# The best compiler of a JVM works for half a minute with all its might, before it pays.
+# The best compiler of a JVM takes more CPU at first than a demo or a test lets it give back.
 QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
 
 # One replica of everything, and no waiting for more consumers to join a group.

@@ -31,7 +31,7 @@ SUPERUSER = "postgres"
 SOCKET_DIRECTORY_BYTES = 80
 SETTINGS = {"max_prepared_transactions": "256", "max_connections": "300"}
 if sys.platform == "linux":
-    # After a SIGKILL, file by file takes ten seconds: each database has hundreds.
+    # After a SIGKILL it would flush file by file, and each database has hundreds.
     SETTINGS["recovery_init_sync_method"] = "syncfs"
 
 

@@ -33,39 +33,37 @@ class Outlook(NamedTuple):
     then: str
 
 
-class Look(NamedTuple):
-    """An `ordering.Choose` that shows all of this, and chooses those that can be moved."""
-
-    output: Output
-
-    async def __call__(
-        self, logs: Sequence[Any], views: Sequence[TransactionView], wanted: ordering.Wanted
-    ) -> ordering.Choice:
-        """Show what differs, and what would become of each; ask whether it is to be done."""
-        names = sorted({view.name for view in views})
-        if len(names) > 1:
-            what = f"these are transactions of {plain.names(names)}."
-            raise Trouble(what, "Move those of one definition at a time: --name.")
-        known = {one.version: one for log in logs for one in await published(log, names[0])}
-        to = known.get(wanted.to or max(known))
-        if to is None:
-            what = f"{names[0]} version {wanted.to} is not published."
-            raise Trouble(what, "`twofold versions` shows what is; `twofold publish` adds to it.")
-        wanted = wanted._replace(to=to.version)
-        found = [detail for view in views for log in logs if (detail := await read(log, view.gid))]
-        outlooks = [_outlook(detail, understood(to), wanted) for detail in found]
-        able = [one.view for one in outlooks if not one.refused]
-        older = sorted({view.version for view in views} - {to.version})
-        differences = {version: difference(known[version].source, to.source) for version in older}
-        if self.output is Output.TEXT:
-            _print(to, differences, outlooks)
-        elif not wanted.yes:
-            as_json(_as_json(to, differences, outlooks))
-        if not able:
-            note("none of these can be moved: nothing was ordered")
-            return None
-        asking = self.output is Output.TEXT or wanted.yes
-        return (able, wanted) if asking and ordering.agreed(wanted) else None
+async def choose(
+    output: Output,
+    logs: Sequence[Any],
+    views: Sequence[TransactionView],
+    wanted: ordering.Wanted,
+) -> ordering.Choice:
+    """Show what differs, and what would become of each; ask whether it is to be done."""
+    names = sorted({view.name for view in views})
+    if len(names) > 1:
+        what = f"these are transactions of {plain.names(names)}."
+        raise Trouble(what, "Move those of one definition at a time: --name.")
+    known = {one.version: one for log in logs for one in await published(log, names[0])}
+    to = known.get(wanted.to or max(known))
+    if to is None:
+        what = f"{names[0]} version {wanted.to} is not published."
+        raise Trouble(what, "`twofold versions` shows what is; `twofold publish` adds to it.")
+    wanted = wanted._replace(to=to.version)
+    found = [detail for view in views for log in logs if (detail := await read(log, view.gid))]
+    outlooks = [_outlook(detail, understood(to), wanted) for detail in found]
+    able = [one.view for one in outlooks if not one.refused]
+    older = sorted({view.version for view in views} - {to.version})
+    differences = {version: difference(known[version].source, to.source) for version in older}
+    if output is Output.TEXT:
+        _print(to, differences, outlooks)
+    elif not wanted.yes:
+        as_json(_as_json(to, differences, outlooks))
+    if not able:
+        note("none of these can be moved: nothing was ordered")
+        return None
+    asking = output is Output.TEXT or wanted.yes
+    return (able, wanted) if asking and ordering.agreed(wanted) else None
 
 
 def _outlook(detail: TransactionDetail, to: AnyDefinition, wanted: ordering.Wanted) -> Outlook:

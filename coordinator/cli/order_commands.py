@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -130,11 +131,11 @@ def move(
 
     Example: twofold move --parked --name place-order --to 3 --reason "the mail's `with` is mended"
     """
-    from coordinator.cli.moving import Look
+    from coordinator.cli.moving import choose
     from coordinator.cli.ordering import Wanted
 
     wanted = Wanted(Action.MOVE, gids or (), parked, name, reason, actor, yes, to=to or 0)
-    _order(config, wanted, output, Look(output))
+    _order(config, wanted, output, partial(choose, output))
 
 
 Gid = Annotated[str, typer.Argument(help="The transaction.")]

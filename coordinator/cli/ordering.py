@@ -96,7 +96,7 @@ async def all_of_them(
     return (views, wanted) if agreed(wanted) else None
 
 
-async def order(file: Any, wanted: Wanted, output: Output, choose: Choose = all_of_them) -> bool:
+async def order(file: Any, wanted: Wanted, output: Output, choose: Choose) -> bool:
     """Order, and tell what became of it; False if anything was refused."""
     config = reach.settings(file)
     if wanted.parked == bool(wanted.gids):

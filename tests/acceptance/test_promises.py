@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -176,11 +177,9 @@ async def test_a_rolling_upgrade_under_load_loses_nothing(company: Company, tmp_
     cluster, stop = company.cluster, asyncio.Event()
 
     async def load() -> None:
-        for n in range(1_000):
+        for n in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()):
             await company.publish(f"rolling-{n}", 5)
             await asyncio.sleep(0.2)
-            if stop.is_set():
-                break
 
     loading = asyncio.create_task(load())
     await asyncio.sleep(1)

@@ -17,8 +17,9 @@ from typing import Final
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
 from coordinator.log.store import ClusterFacts
+from coordinator.setting import Setting
 from coordinator.triggers import seal_start
-from coordinator.turn import Known, Setting, Turn
+from coordinator.turn import Known, Turn
 from coordinator.work import Work
 from sagas.loader import load
 from tests.bench.stage import DEFINITIONS

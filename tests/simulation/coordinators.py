@@ -15,8 +15,8 @@ from coordinator.definitions import Definitions
 from coordinator.engine import Engine
 from coordinator.holdings import CROWD
 from coordinator.log.store import DecisionLog, LogUnavailable
+from coordinator.setting import Setting
 from coordinator.shards import EngineStalled, Ownership
-from coordinator.turn import Setting
 from coordinator.work import Trail
 from sagas.model import AnyDefinition
 from tests.simulation.check import Check

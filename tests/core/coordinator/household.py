@@ -16,7 +16,8 @@ from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
 from coordinator.log.store import ClusterFacts
 from coordinator.recall import awake, replay
-from coordinator.turn import Known, Setting, Turn
+from coordinator.setting import Setting
+from coordinator.turn import Known, Turn
 from coordinator.work import Work
 from sagas.loader import load
 from tests.core.coordinator.builders import SECOND, START_US

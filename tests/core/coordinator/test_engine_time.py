@@ -11,8 +11,9 @@ from coordinator.definitions import Definitions
 from coordinator.engine import Engine
 from coordinator.holdings import Live, Shard
 from coordinator.log.store import ClusterFacts
+from coordinator.setting import Setting
 from coordinator.telemetry.watcher import Watcher
-from coordinator.turn import Known, Setting
+from coordinator.turn import Known
 from tests.core.coordinator.builders import GID, Story, atomic
 from wire.topics import Topics
 

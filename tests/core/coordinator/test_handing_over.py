@@ -12,8 +12,8 @@ from coordinator.definitions import Definitions, publish
 from coordinator.engine import Engine
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import Batch, ClusterFacts, Position, Row
+from coordinator.setting import Setting
 from coordinator.telemetry.watcher import Watcher
-from coordinator.turn import Setting
 from sagas.loader import load
 from sagas.model import AnyDefinition
 from tests.core.coordinator.builders import GID, START_US, Story, executed, saga, step

@@ -9,7 +9,8 @@ from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
 from coordinator.locks import changed
 from coordinator.log.store import ClaimChange, ClusterFacts
-from coordinator.turn import Known, Setting, Turn
+from coordinator.setting import Setting
+from coordinator.turn import Known, Turn
 from coordinator.work import Work
 from tests.core.coordinator.builders import START_US
 from wire.envelope import Envelope, seal, unseal

@@ -19,9 +19,10 @@ from coordinator.core.transition import Transition
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
 from coordinator.log.store import ClusterFacts
+from coordinator.setting import Setting
 from coordinator.telemetry.spans import spans_of_log
 from coordinator.triggers import Triggers
-from coordinator.turn import Known, Setting, Turn
+from coordinator.turn import Known, Turn
 from sagas.loader import load
 from wire import gids
 from wire.envelope import Envelope, seal

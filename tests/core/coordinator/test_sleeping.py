@@ -19,8 +19,8 @@ from coordinator.engine import AHEAD_US, LOOK_US, Engine
 from coordinator.letterbox import deliver
 from coordinator.log.memory import MemoryLog
 from coordinator.log.store import ClusterFacts, LogUnavailable, Place
+from coordinator.setting import Setting
 from coordinator.telemetry.watcher import Watcher
-from coordinator.turn import Setting
 from sagas.model import AnyDefinition, Retry
 from tests.core.coordinator.builders import (
     NO_START,

@@ -16,7 +16,8 @@ from coordinator.engine import Engine
 from coordinator.holdings import Holdings, Live, Shard
 from coordinator.log.store import ClusterFacts
 from coordinator.recall import input_hash, replay
-from coordinator.turn import Known, Setting, Turn
+from coordinator.setting import Setting
+from coordinator.turn import Known, Turn
 from sagas.model import AnyDefinition, Each, OnRefused
 from tests.core.coordinator.builders import (
     GID,

@@ -10,7 +10,8 @@ from coordinator.core.records import Decision
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Shard
 from coordinator.log.store import ClusterFacts
-from coordinator.turn import Known, Setting, Turn
+from coordinator.setting import Setting
+from coordinator.turn import Known, Turn
 from tests.core.coordinator.builders import atomic
 from wire import gids
 from wire.envelope import Envelope, seal, unseal
