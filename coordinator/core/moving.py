@@ -22,7 +22,7 @@ from coordinator.core import children, compensation, locking
 from coordinator.core.events import Moving
 from coordinator.core.orders import obeyed
 from coordinator.core.records import Moved
-from coordinator.core.saga import Move, close_if_done, scope
+from coordinator.core.saga import Move, close_if_done, scope, wanted
 from coordinator.core.saga_state import OVER, Phase, SagaState, StepPhase
 from sagas import graph
 from sagas.model import (
@@ -227,6 +227,8 @@ Check: TypeAlias = Callable[[Pair, Step, Step], str]
 
 def _same_call(pair: Pair, old: Step, new: Step) -> str:
     """Its effect is what the new version takes it for."""
+    if new.each is not None:  # of the whole there would be nothing to undo
+        return f"{pair.version} does it for each of a list"
     if _alike(old.work, new.work) and old.confirms == new.confirms:
         return ""
     return f"{pair.version} does `{new.work}` there, and not `{old.work}`"
@@ -237,6 +239,17 @@ def _same_participant(pair: Pair, old: Step, new: Step) -> str:
     if old.call and new.call and old.call.participant == new.call.participant:
         return "" if old.confirms == new.confirms else f"in {pair.version} it confirms another step"
     return f"{pair.version} asks `{new.work}`, and an old message may still reach `{old.work}`"
+
+
+def _still_asked(pair: Pair, _old: Step, new: Step) -> str:
+    """It is asked for again, and not passed by: an old message may still let it be done."""
+    values = scope(pair.new)
+    try:
+        asked = new.each is None and wanted(pair.new, new, values)
+        _ = new.key and new.key(values)
+    except EvaluationFailed as error:
+        return f"{pair.version} could not ask for it again: {pair.new.veiled(str(error))}"
+    return "" if asked else f"{pair.version} would not ask for it again"
 
 
 def _same_data(pair: Pair, old: Step, new: Step) -> str:
@@ -287,8 +300,8 @@ def _gone(pair: Pair, old: Step, _new: Step) -> str:
 
 
 RULES: Final[Mapping[Standing, tuple[Check, ...]]] = {
-    Standing.ASKED: (_same_call, _same_data, _way_back),
-    Standing.FAILED: (_same_participant, _way_back),
+    Standing.ASKED: (_same_call, _same_data, _still_asked, _way_back),
+    Standing.FAILED: (_same_participant, _still_asked, _way_back),
     Standing.NO: (_gone,),
     Standing.DONE: (_same_call, _way_back, _undo_fits),
     Standing.STANDS: (_same_call, _same_way_back),

@@ -25,9 +25,23 @@ MOVES: Final = (
     Mutant(
         "asks for something else where nobody knows",
         "coordinator/core/moving.py",
-        "    Standing.ASKED: (_same_call, _same_data, _way_back),\n",
-        "    Standing.ASKED: (_same_call, _way_back),\n",
+        "    Standing.ASKED: (_same_call, _same_data, _still_asked, _way_back),\n",
+        "    Standing.ASKED: (_same_call, _still_asked, _way_back),\n",
         "what was done is not what the new version takes it for",
+    ),
+    Mutant(
+        "passes by what may have been done",
+        "coordinator/core/moving.py",
+        '    return "" if asked else f"{pair.version} would not ask for it again"\n',
+        '    return ""\n',
+        "nobody undoes what was done, and the saga says that nothing was",
+    ),
+    Mutant(
+        "lets what is done be many",
+        "coordinator/core/moving.py",
+        "    if new.each is not None:  # of the whole",
+        "    if False:  # of the whole",
+        "going back passes by it, and it stands",
     ),
     Mutant(
         "lets a new step come before what has begun",

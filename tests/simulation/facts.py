@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coordinator.core.records import (
@@ -64,11 +64,21 @@ class Facts:
         old, newer = self.saga, by_hash[record.definition]
         assert isinstance(newer, Saga)
         new = spread_alike(newer, old)
-        self.definition, self.moved = new, True
+        self.definition, self.moved = self._settled(new), True
         done = [name for name in self.steps_done if name in new.steps]
         ready = all(self.steps_done.issuperset(new.steps[name].needs) for name in done)
         acts = {name for name in done if old.steps[name].has_effect}
         return ready and all(built_on(old, n) & acts == built_on(new, n) & acts for n in acts)
+
+    def _settled(self, new: Saga) -> Saga:
+        """Let what is done, or was passed by, be so whatever a newer version wants."""
+        steps = {
+            name: replace(step, condition=self.saga.steps[name].condition)
+            if name in self.steps_done
+            else step
+            for name, step in new.steps.items()
+        }
+        return replace(new, steps=steps)
 
     def does(self, step: str) -> bool:
         """Note that a step is done; False if it was before."""

@@ -49,7 +49,8 @@ def mended(saga: Saga, seed: int) -> Saga:
     steps = {name: _retold(step, chance) for name, step in saga.steps.items()}
     if chance.random() < 0.5:
         steps["z"] = _last(steps, chance)
-    harm = chance.choice((None, None, None, _another_with, _renamed, _reordered, _put_before))
+    harms = (_another_with, _unwanted, _renamed, _reordered, _put_before)
+    harm = chance.choice((None, None, None, *harms))
     if harm is not None:
         steps = harm(steps, chance)
     hash_ = f"sha256:{saga.name}-{VERSION}"
@@ -96,6 +97,12 @@ def _another_with(steps: Mapping[str, Step], chance: random.Random) -> dict[str,
         return dict(steps)
     step = chance.choice(able)
     return {**steps, step.name: replace(step, data=_more(step.data))}
+
+
+def _unwanted(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
+    """Let one step not be wanted any more."""
+    step = chance.choice(list(steps.values()))
+    return {**steps, step.name: replace(step, condition=_never)}
 
 
 def _renamed(steps: Mapping[str, Step], chance: random.Random) -> dict[str, Step]:
@@ -146,6 +153,10 @@ def _put_before(steps: Mapping[str, Step], chance: random.Random) -> dict[str, S
 
 def _no_value(_scope: Scope) -> Any:
     raise EvaluationFailed("it has no value")
+
+
+def _never(_scope: Scope) -> Any:
+    return False
 
 
 def _nothing(scope: Scope) -> Any:

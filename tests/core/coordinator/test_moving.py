@@ -12,7 +12,7 @@ from coordinator.core import machine, moving
 from coordinator.core.moving import Standing
 from coordinator.core.records import Moved, Ordered, Outcome, StepRefused
 from coordinator.core.saga_state import Phase, StepPhase
-from sagas.model import Busy, Call, Each, InputRefused, Json, Lock, Saga, Step
+from sagas.model import Busy, Call, Each, InputRefused, Json, Lock, OnUnknown, Saga, Step
 from tests.core.coordinator.builders import (
     Story,
     approving,
@@ -91,6 +91,14 @@ def silent() -> Story:
     story = Story.begin(saga(STOCK, PAY, mail()))
     story.hear(executed("stock"))
     story.hear(executed("pay", data={"id": "p-1"}))
+    story.sleep()
+    return parked(story)
+
+
+def unknown() -> Story:
+    """Nobody knows whether the stock is reserved."""
+    lone = step("stock", attempts=1, on_unknown=OnUnknown.PARK)
+    story = Story.begin(saga(lone, PAY))
     story.sleep()
     return parked(story)
 
@@ -365,6 +373,42 @@ REFUSALS: list[tuple[str, Callable[[], Story], Saga, str]] = [
         silent,
         newer(STOCK, PAY, replace(mail(), work=Call("mail", "post"))),
         "version 2 does `mail.post` there",
+    ),
+    (
+        "unknown, and not wanted",
+        unknown,
+        newer(step("stock", condition=constant(value=False)), PAY),
+        "nobody knows whether it is done; version 2 would not ask for it again",
+    ),
+    (
+        "unknown, and with a condition without a value",
+        unknown,
+        newer(step("stock", condition=look_up("input", "some")), PAY),
+        "version 2 could not ask for it again: input.some has no value",
+    ),
+    (
+        "unknown, and with a key without a value",
+        unknown,
+        newer(step("stock", key=look_up("input", "some")), PAY),
+        "version 2 could not ask for it again: input.some has no value",
+    ),
+    (
+        "unknown, and for each",
+        unknown,
+        newer(each("stock", elements=["a", "b"]), PAY),
+        "nobody knows whether it is done; version 2 does it for each of a list",
+    ),
+    (
+        "failed, and not wanted",
+        lambda: answered(Result.FAILED),
+        newer(STOCK, PAY, mail(condition=constant(value=False))),
+        "mail was not done, as its participant says; version 2 would not ask for it again",
+    ),
+    (
+        "done, and for each",
+        mistaken,
+        newer(each("stock", elements=["a", "b"]), PAY, mail()),
+        "stock is done; version 2 does it for each of a list",
     ),
     (
         "undo failed, and has gone",
