@@ -79,12 +79,15 @@ class Arrivals:
     except for the steps that the script names."""
     _box: list[Letter] = field(default_factory=list[Letter])
 
-    def of(self, move: Transition[Any], now_us: int) -> Iterator[Arrival]:
-        """Tell what comes for those that begin to wait, or look again."""
+    def seen(self, move: Transition[Any], now_us: int) -> Iterator[Arrival]:
+        """Tell what is found by those that look, and what comes later."""
+        for name, topic, key in move.looks if isinstance(self.definition, Saga) else ():
+            yield from self._found(name, topic, key, now_us)
+
+    def words(self, move: Transition[Any]) -> Iterator[Arrival]:
+        """Tell what persons say where one begins to wait for them: they read it in the log."""
         if not isinstance(self.definition, Saga):
             return
-        for name, topic, key in move.looks:
-            yield from self._found(name, topic, key, now_us)
         for record in move.records:
             if isinstance(record, WaitBegan) and not record.topic and self._by_itself(record.step):
                 yield from _word(self.definition.steps[record.step], self.script)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ from coordinator.core.records import Begun, Entry, Ordered
 from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Send, Spawn, Transition
 from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
-from coordinator.rehearsal.arrivals import Arrivals, Happening, News
+from coordinator.rehearsal.arrivals import Arrival, Arrivals, Happening, News
 from coordinator.rehearsal.stand_in import stand_in
 from sagas.model import AnyDefinition, SubSaga
 from wire.messages import (
@@ -157,13 +157,19 @@ class Play:
         self._states[gid] = move.state
         for errand in children.errands(move):
             self._run_errand(gid, errand)
+        if gid == GID:
+            self._arrive(self._arrivals.words(move))
         looks = any(self._dies_before_look(look.step) for look in move.looks)
         if looks or any(self._dies_before(gid, send.message) for send in move.sends):
             self._take_over()
             return
         for send in move.sends:
             self._send(gid, send)
-        for after_us, event in self._arrivals.of(move, self.now_us) if gid == GID else ():
+        if gid == GID:
+            self._arrive(self._arrivals.seen(move, self.now_us))
+
+    def _arrive(self, arrivals: Iterable[Arrival]) -> None:
+        for after_us, event in arrivals:
             self._come(self.now_us + after_us, event)
 
     def _send(self, gid: str, send: Send) -> None:

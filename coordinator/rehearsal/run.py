@@ -16,7 +16,7 @@ from coordinator.rehearsal.arrivals import willing
 from coordinator.rehearsal.keeper import FOR_GOOD_US
 from coordinator.rehearsal.play import Play
 from coordinator.rehearsal.scenarios import HEALTHY, Scenario, both, scenarios, without
-from sagas.model import AnyDefinition, Group, Saga
+from sagas.model import AnyDefinition, Approve, Group, Saga, Wait
 from wire.messages import Json
 
 
@@ -62,22 +62,20 @@ def _alternatives(
     given: dict[str, Json],
     data: Mapping[str, Json],
 ) -> Iterator[End]:
-    """Rehearse what is only wanted where a step is refused, and the saga goes on without it.
+    """Rehearse what is only wanted where the saga goes on without a step.
 
-    ``asked`` are the steps that ``base`` wants, and which of them may be refused here.
+    ``asked`` are the steps that ``base`` wants, and which of them may be done without here.
     """
     wanted, fresh = asked
     for name in fresh:
-        refused = without(saga, name)
-        if refused is None:
-            continue
-        here = refused if base is HEALTHY else both(base, refused)
-        _, now, seen = _rehearse(saga, here, given, data)
-        assert isinstance(seen, Saga), "an alternative is one of a saga"
-        instead = [one for one in now if one not in wanted]
-        for one in scenarios(seen, now, instead):
-            yield _rehearse(seen, both(here, one), given, data)[0]
-        yield from _alternatives(seen, here, (now, instead), given, data)
+        for lacking in without(saga.steps[name]):
+            here = lacking if base is HEALTHY else both(base, lacking)
+            _, now, seen = _rehearse(saga, here, given, data)
+            assert isinstance(seen, Saga), "an alternative is one of a saga"
+            instead = [one for one in now if one not in wanted]
+            for one in scenarios(seen, now, instead):
+                yield _rehearse(seen, both(here, one), given, data)[0]
+            yield from _alternatives(seen, here, (now, instead), given, data)
 
 
 def _rehearse(
@@ -119,11 +117,11 @@ def _outcome(state: State, *, over: bool) -> str:
 
 
 def _wanted(state: State) -> Sequence[str]:
-    """Name the steps that were asked of somebody, or the branches."""
+    """Name the steps that were asked of somebody, or waited for, or the branches."""
     if isinstance(state, SagaState):
         skipped = {step.name for step, _ in state.in_phase(StepPhase.SKIPPED)}
-        steps = state.definition.steps.values()
-        return [step.name for step in steps if step.has_effect and step.name not in skipped]
+        steps = [step for step in state.definition.steps.values() if step.name not in skipped]
+        return [s.name for s in steps if s.has_effect or isinstance(s.work, Wait | Approve)]
     return list(state.definition.branches)
 
 

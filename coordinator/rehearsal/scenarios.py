@@ -8,7 +8,17 @@ from typing import Final, NamedTuple, TypeAlias
 from coordinator.rehearsal.actors import Act, Answer, Part, Script
 from coordinator.rehearsal.play import Crash
 from sagas.graph import ancestors
-from sagas.model import AnyDefinition, Approve, Atomic, Group, OnRefused, Saga, Step, Wait
+from sagas.model import (
+    AnyDefinition,
+    Approve,
+    Atomic,
+    Group,
+    OnRefused,
+    OnTimeout,
+    Saga,
+    Step,
+    Wait,
+)
 
 Acts: TypeAlias = Mapping[tuple[str, Part], tuple[Act, ...]]
 
@@ -89,11 +99,13 @@ def scenarios(
         yield from _of_atomic(definition)
 
 
-def without(saga: Saga, name: str) -> Scenario | None:
-    """Return the run in which a step is refused, if the saga goes on then, perhaps elsewhere."""
-    if saga.steps[name].on_refused is not OnRefused.CONTINUE:
-        return None
-    return Scenario(f"{name} is refused", {(name, Part.DO): (Act.REFUSED,)})
+def without(step: Step) -> Iterator[Scenario]:
+    """Yield the runs in which the saga goes on without a step, perhaps elsewhere."""
+    if step.on_refused is OnRefused.CONTINUE:
+        yield Scenario(f"{step.name} is refused", {(step.name, Part.DO): (Act.REFUSED,)})
+    if isinstance(step.work, Wait | Approve) and step.work.on_timeout is OnTimeout.CONTINUE:
+        said, acts = (_WAIT if isinstance(step.work, Wait) else _APPROVE)[-1]
+        yield Scenario(said.format(step.name), {(step.name, Part.DO): acts})
 
 
 def both(first: Scenario, then: Scenario) -> Scenario:

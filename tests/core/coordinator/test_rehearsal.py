@@ -144,6 +144,50 @@ def test_what_is_skipped_need_not_stand() -> None:
     assert not [name for name in found if "b" in name.replace(":", "").split()]
 
 
+WAITING = """\
+saga: offer
+version: 1
+deadline: 9d
+input: {type: object, required: [id], properties: {id: {type: string}}}
+steps:
+  hold: {needs: [], call: stock.hold, undo: stock.free}
+  consent: {needs: [], approve: {roles: [boss], timeout: 2d}}
+  regret:
+    needs: [hold, consent]
+    wait: {topic: offers.kept, match: event.id == input.id, timeout: 3d, on_timeout: continue}
+  keep: {if: "steps.regret != null", call: mail.keep, undo: {none: a mail}}
+  sell: {if: "steps.regret == null", call: stock.sell, pivot: true}
+"""
+
+
+def offered() -> dict[str, End]:
+    offer = load(WAITING, "offer.yaml")
+    return {end.scenario: end for end in rehearse(offer, {"id": "i"}, {"regret": {}})}
+
+
+def test_what_a_saga_waits_for_may_not_come() -> None:
+    """Neither an event nor a person's yes; what it does then is rehearsed as well."""
+    found = offered()
+    told = {name: short(end) for name, end in found.items()}
+
+    assert told["nothing goes wrong"] == ("COMMITTED", "hold keep", "")
+    assert told["consent is refused by a person"] == ("COMPENSATED", "", "hold")
+    assert told["consent: nobody decides"] == ("COMPENSATED", "", "hold")
+    assert told["regret: its event comes too early"] == ("COMMITTED", "hold keep", "")
+    assert told["regret: its event never comes"] == ("COMMITTED", "hold sell", "")
+    assert told["regret: its event never comes, and sell is refused"] == ("COMPENSATED", "", "hold")
+    assert told["the coordinator crashes as regret begins to wait"][0] == "COMMITTED"
+    assert {end.verdict for end in found.values()} <= {Verdict.WHOLE, Verdict.WAITS}
+
+
+def test_a_person_decides_also_where_the_coordinator_dies() -> None:
+    """That a word is waited for is in the log, where people see it."""
+    found = offered()
+    crashes = {name: end for name, end in found.items() if name.startswith("the coordinator")}
+
+    assert {end.outcome for name, end in crashes.items() if "undo" not in name} == {"COMMITTED"}
+
+
 def test_what_comes_after_the_end_changes_nothing() -> None:
     """It is heard, and the end is as early as without it."""
     found = ends(LINE)
