@@ -35,7 +35,7 @@ from coordinator.recall import at_rest, awake
 from coordinator.setting import Setting
 from coordinator.taking import learn
 from coordinator.turn import Known, Turn
-from coordinator.work import LookFor, Outgoing, Rested, Trail, Work
+from coordinator.work import LookFor, Outgoing, Rested, Telling, Trail, Work
 from wire import failpoints
 from wire.kafka import KafkaUnavailable, Place, Producer, Received, ShardReader
 
@@ -120,7 +120,7 @@ class Engine:
         self._assigned = True
         self.turns = 0
         """How often it has turned: an idle engine turns as well, one that is stuck does not."""
-        self._told: deque[str] = deque()
+        self._told: deque[Telling] = deque()
         self._work = Work()
         """What is decided, and on its way to nobody yet."""
         self._persisting: asyncio.Task[None] | None = None
@@ -264,7 +264,9 @@ class Engine:
             told = [out.tells for out in outgoing]
             self._unacknowledged.append(asyncio.ensure_future(self._await_burst(sent, told)))
 
-    async def _await_burst(self, sent: list[asyncio.Future[Any]], told: list[str | None]) -> None:
+    async def _await_burst(
+        self, sent: list[asyncio.Future[Any]], told: Sequence[Telling | None]
+    ) -> None:
         done, silent = await asyncio.wait(sent, timeout=ACKNOWLEDGED_S)
         if silent:
             raise KafkaUnavailable(f"nothing was acknowledged for {ACKNOWLEDGED_S:g} s")
@@ -274,7 +276,7 @@ class Engine:
                 raise KafkaUnavailable(f"not acknowledged: {error!r}") from error
         if any(told):
             failpoints.hit("C11")
-        self._told.extend(gid for gid in told if gid is not None)
+        self._told.extend(one for one in told if one is not None)
 
     async def _acknowledged(self, at_most: int) -> None:
         """Wait until no more than so many bursts are unacknowledged; raise if one failed."""
@@ -366,7 +368,7 @@ class Engine:
         records = [self._marks.record(position) for position in self._counted.values()]
         self._counted.clear()
         sent = await self._producer.hand_over(records)
-        nothing_told: list[str | None] = [None] * len(sent)
+        nothing_told = [None] * len(sent)
         self._unacknowledged.append(asyncio.ensure_future(self._await_burst(sent, nothing_told)))
 
     def lose(self, shards: Iterable[int]) -> None:

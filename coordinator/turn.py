@@ -30,7 +30,7 @@ from coordinator.sealing import buried, sealed
 from coordinator.setting import Setting
 from coordinator.telemetry import identity
 from coordinator.too_large import too_large
-from coordinator.work import Outgoing, Rested, Trail, Work
+from coordinator.work import Outgoing, Rested, Telling, Trail, Work
 from sagas.model import AnyDefinition, InputRefused
 from sagas.search import terms
 from wire import gids
@@ -127,10 +127,10 @@ class Turn:
         """Let time do what it does to a transaction."""
         self._apply(live, machine.wake(live.state, self._now_us))
 
-    def told(self, gid: str) -> None:
-        """Note that an outcome is on its topic."""
-        live = self._holdings.live.get(gid)
-        if live is not None:
+    def told(self, telling: Telling) -> None:
+        """Note that an outcome is on its topic, if it is the one that is to be there."""
+        live = self._holdings.live.get(telling.gid)
+        if live is not None and live.state.tell_at_us == telling.again_us:
             self._react(live, Published())
 
     def looked(self, gid: str, event: Looked) -> None:
@@ -430,7 +430,8 @@ class Turn:
             told = structs.replace(message, output=None, reason=f"its output has {size} bytes")
             record = sealed(self._setting, send._replace(message=told), root)
         if isinstance(message, OutcomeMessage):
-            self._tell(Outgoing(live.shard, record, live.gid), live.state.definition)
+            telling = Telling(live.gid, live.state.tell_at_us)
+            self._tell(Outgoing(live.shard, record, telling), live.state.definition)
         else:
             self.work.outgoing.append(Outgoing(live.shard, record))
         return None

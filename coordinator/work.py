@@ -28,12 +28,22 @@ from coordinator.log.store import Batch, Change, ClaimChange, Position, Row, Wai
 from wire.envelope import Record
 
 
+class Telling(NamedTuple):
+    """An outcome on its way, and when its transaction would tell it again.
+
+    What is told meanwhile has another time: a saga that was parked may have ended since.
+    """
+
+    gid: str
+    again_us: int
+
+
 class Outgoing(NamedTuple):
-    """A record to be sent for a shard. ``tells`` names the transaction whose outcome it is."""
+    """A record to be sent for a shard. ``tells`` says whose outcome it is, if it is one."""
 
     shard: int
     record: Record
-    tells: str | None = None
+    tells: Telling | None = None
 
 
 class Trail(NamedTuple):

@@ -20,7 +20,7 @@ from coordinator.log.store import ClusterFacts
 from coordinator.setting import Setting
 from coordinator.triggers import seal_start
 from coordinator.turn import Known, Turn
-from coordinator.work import Work
+from coordinator.work import Telling, Work
 from sagas.loader import load
 from tests.bench.stage import DEFINITIONS
 from tests.bench.workload import Kind, event, key
@@ -68,21 +68,21 @@ class Loop:
         """Take some transactions from their start to their end."""
         for first in range(0, TRANSACTIONS, AT_ONCE):
             received = [self._start(kind, n) for n in range(first, first + AT_ONCE)]
-            told: list[str] = []
+            told: list[Telling] = []
             while received or told:
                 work = self._turn(received, told)
                 told = [out.tells for out in work.outgoing if out.tells is not None]
                 received = list(self._answers([out.record for out in work.outgoing]))
         assert not self._holdings.live, "something has not ended"
 
-    def _turn(self, received: Sequence[Received], told: Sequence[str]) -> Work:
+    def _turn(self, received: Sequence[Received], told: Sequence[Telling]) -> Work:
         self._now_us += 1_000
         began = time.thread_time()
         turn = Turn(self._setting, self._holdings, Known(), self._now_us)
         for record in received:
             turn.receive(record)
-        for gid in told:
-            turn.told(gid)
+        for telling in told:
+            turn.told(telling)
         turn.work.batch()
         self.spent_s += time.thread_time() - began
         return turn.work

@@ -101,6 +101,13 @@ SHELL: Final = (
         "one door: told is not an event, so the log never says that it ended",
     ),
     Mutant(
+        "ends as soon as any outcome is told",
+        TURN,
+        " and live.state.tell_at_us == telling.again_us:",
+        ":",
+        "that it was parked counts for how it ended, which nobody may ever hear",
+    ),
+    Mutant(
         "forgets starts that have ended",
         TURN,
         "self._holdings.starts.get(place) or self._known.starts.get(place)",

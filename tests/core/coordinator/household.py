@@ -18,7 +18,7 @@ from coordinator.log.store import ClusterFacts
 from coordinator.recall import awake, replay
 from coordinator.setting import Setting
 from coordinator.turn import Known, Turn
-from coordinator.work import Work
+from coordinator.work import Telling, Work
 from sagas.loader import load
 from tests.core.coordinator.builders import SECOND, START_US
 from wire import gids
@@ -132,15 +132,15 @@ class Household:
         self.commits += 1
         self._check()
         self.trails = work.trails
-        told: list[str] = []
+        told: list[Telling] = []
         for out in work.outgoing:
             self.said.append(unseal(out.record.headers, out.record.value).message)
             if out.tells is not None:
                 told.append(out.tells)
         if told:
             turn = self._turn()
-            for gid in told:
-                turn.told(gid)
+            for telling in told:
+                turn.told(telling)
             self._persist(turn.work)
 
     # ── what is so ───────────────────────────────────────────────────────────

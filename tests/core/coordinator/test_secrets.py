@@ -23,6 +23,7 @@ from coordinator.setting import Setting
 from coordinator.telemetry.spans import spans_of_log
 from coordinator.triggers import Triggers
 from coordinator.turn import Known, Turn
+from coordinator.work import Telling
 from sagas.loader import load
 from wire import gids
 from wire.envelope import Envelope, seal
@@ -174,7 +175,7 @@ def test_a_bug_is_logged_without_what_it_was_about(
         raise ValueError(CARD)
 
     monkeypatch.setattr(machine, "react", broken)
-    turn.told(live.gid)
+    turn.told(Telling(live.gid, live.state.tell_at_us))
 
     assert "transaction_parked_by_a_bug" in logged.getvalue()
     assert "test_secrets.py" in logged.getvalue()

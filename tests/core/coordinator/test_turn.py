@@ -18,6 +18,7 @@ from coordinator.log.store import ClusterFacts
 from coordinator.recall import input_hash, replay
 from coordinator.setting import Setting
 from coordinator.turn import Known, Turn
+from coordinator.work import Telling
 from sagas.model import AnyDefinition, Each, OnRefused
 from tests.core.coordinator.builders import (
     GID,
@@ -117,7 +118,7 @@ def test_a_start_that_comes_again_as_its_transaction_ends_begins_nothing() -> No
         watcher=anything,
     )
     holding(untold, engine._holdings)  # pyright: ignore[reportPrivateUsage]
-    engine._told.append(GID)  # pyright: ignore[reportPrivateUsage]
+    engine._told.append(Telling(GID, untold.state.tell_at_us))  # pyright: ignore[reportPrivateUsage]
     again = seal(
         Envelope(Begin(definition="transfer", key="k-1", input={})),
         topic=TOPICS.requests,
@@ -156,6 +157,31 @@ def test_an_order_that_comes_again_is_obeyed_once(turns: int) -> None:
         log += [entry for _, entry in turn.work.entries]
 
     assert [type(entry.record) for entry in log[before:]] == [Ordered]
+
+
+def test_a_transaction_ends_once_its_last_outcome_is_told() -> None:
+    """That it was parked may be on its way for so long that a person has ended it meanwhile."""
+    story = Story.begin(saga(step("pay", pivot=True, attempts=1)))
+    story.sleep()
+    holdings = Holdings()
+    holding(story, holdings)
+    live, setting = holdings.live[GID], setting_of(story)
+    parked = Turn(setting, holdings, Known(), story.now_us + 60_000_000)
+    parked.resume(live)
+    order = Order(gid=GID, id="o-1", action=Action.COMMIT, actor="ann", reason="seen to")
+    sealed = seal(Envelope(order), topic=TOPICS.replies, source="/test", key=GID)
+
+    turn = Turn(setting, holdings, Known(), story.now_us + 61_000_000)
+    turn.receive(Received(TOPICS.replies, 0, 0, sealed.key, sealed.value, sealed.headers, 0))
+
+    [(_, outcome)] = outcomes_of(turn)
+    assert outcome == "COMMITTED"
+    for before, outgoing in ((True, parked.work.outgoing), (False, turn.work.outgoing)):
+        [telling] = [out.tells for out in outgoing]
+        assert telling is not None
+        turn.told(telling)
+        ended = any(isinstance(entry.record, Ended) for _, entry in turn.work.entries)
+        assert ended is not before
 
 
 def outcomes_of(turn: Turn) -> list[tuple[str, str]]:
