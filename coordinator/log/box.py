@@ -38,7 +38,7 @@ LETTERS = """
       FROM unnest($1::text[], $2::text[]) AS v(topic, key)
      CROSS JOIN LATERAL (
            SELECT * FROM twofold.letter l WHERE l.topic = v.topic AND l.key = v.key
-            ORDER BY l.at, l.partition, l."offset" LIMIT $3) AS l
+            ORDER BY l.at DESC, l.partition DESC, l."offset" DESC LIMIT $3) AS l
      ORDER BY l.at, l.partition, l."offset"
 """
 

@@ -128,9 +128,9 @@ class MemoryLog:
         found: dict[Place, list[Letter]] = {}
         for one in sorted(self._letters.values(), key=_age):
             place = (one.topic, one.key)
-            if place in places and len(found.get(place, ())) < LETTERS_LIMIT:
+            if place in places:
                 found.setdefault(place, []).append(one)
-        return found
+        return {place: some[-LETTERS_LIMIT:] for place, some in found.items()}
 
     async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
         old = [

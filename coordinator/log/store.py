@@ -22,7 +22,7 @@ from coordinator.core.records import Decision, Entry, Outcome
 from coordinator.core.transition import Status
 
 LETTERS_LIMIT: Final = 1000
-"""Letters of one place that are looked at."""
+"""Letters of one place that are looked at: the newest, or one that has just come were none."""
 
 
 class LogUnavailable(Exception):
@@ -247,7 +247,7 @@ class DecisionLog(Protocol):
         ...
 
     async def letters(self, places: Collection[Place]) -> Mapping[Place, Sequence[Letter]]:
-        """Return what lies there, the oldest first, at most LETTERS_LIMIT each."""
+        """Return the newest LETTERS_LIMIT of what lies at each, the oldest of them first."""
         ...
 
     async def throw_away(self, topic: str, before_us: int, limit: int) -> int:
