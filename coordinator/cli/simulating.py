@@ -14,6 +14,7 @@ import typer
 from coordinator.cli.checking import definition_in
 from coordinator.cli.output import Output, as_json, as_table, say
 from coordinator.cli.plain import span
+from coordinator.core.records import Outcome
 from coordinator.rehearsal.run import End, Verdict, rehearse
 from coordinator.rehearsal.sample import sample_input, sample_results
 from sagas.model import AnyDefinition, InputRefused
@@ -38,6 +39,8 @@ def simulate(file: Path, given: str | None, results: str | None, output: Output)
         )
     else:
         _print(ends)
+        if results is None and ends[0].outcome != Outcome.COMMITTED:
+            say("what steps return is made up of texts: --results '{\"step\": {…}}' says better")
     return half_done == 0
 
 

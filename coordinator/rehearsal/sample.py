@@ -12,6 +12,7 @@ from sagas.source import Source
 from wire.messages import Json
 
 _RESULT: Final = re.compile(r"\b(?:steps|branches)((?:\.[A-Za-z_]\w*)+)")
+_LIST: Final = re.compile(r"\beach: *[\"']?steps((?:\.[A-Za-z_]\w*)+)")
 _MOST_DEPTH: Final = 10
 _PLAIN: Final[Mapping[str, Json]] = {
     "boolean": True,
@@ -31,7 +32,15 @@ def sample_input(definition: AnyDefinition) -> dict[str, Json]:
 def sample_results(definition: AnyDefinition) -> dict[str, Json]:
     """Return, for each step or branch, the fields that the definition names of its result."""
     paths = {tuple(f[1].strip(".").split(".")) for f in _RESULT.finditer(definition.source)}
-    return _nested(paths)
+    made = _nested(paths)
+    for found in _LIST.finditer(definition.source):
+        *above, last = found[1].strip(".").split(".")
+        holder: Any = made
+        for name in above:
+            holder = holder[name]
+        if isinstance(holder[last], str):
+            holder[last] = [last]
+    return made
 
 
 def _nested(paths: Collection[tuple[str, ...]]) -> dict[str, Json]:

@@ -64,6 +64,22 @@ def test_what_steps_return_decides(gift: str) -> None:
     assert first["reason"].startswith("wrap: ")
 
 
+def test_where_made_up_results_will_not_do_it_says_how_to_give_better_ones(gift: str) -> None:
+    """Else somebody who simulates for the first time takes his definition for wrong."""
+    assert "--results" in run("simulate", gift).output
+    assert "--results" not in run("simulate", gift, "--results", '{"pay": {"left": 4}}').output
+
+
+def test_a_result_that_each_goes_through_is_made_up_as_a_list(tmp_path: Path) -> None:
+    """Else nothing would be rehearsed but that it is none."""
+    file = tmp_path / "mails.yaml"
+    find = "find: {call: a.find, undo: {none: it looks}}"
+    send = "send: {each: steps.find.all, call: a.send, undo: a.back}"
+    file.write_text(f"saga: mails\nversion: 1\nsteps:\n  {find}\n  {send}\n")
+    first = json.loads(run("simulate", str(file), "-o", "json").output)["scenarios"][0]
+    assert (first["outcome"], first["stands"]) == ("COMMITTED", ["find", "send.0"])
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
