@@ -57,7 +57,9 @@ Duration = Annotated[
         duration_us,
         json_schema_input_type=Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")],
     ),
-    Field(gt=0, description="a number and a unit: 200ms, 5s, 2m, 1h, 30d"),
+    Field(
+        gt=0, le=100 * 365 * _UNITS["d"], description="a number and a unit: 200ms, 5s, 2m, 1h, 30d"
+    ),
 ]
 Retain = Annotated[
     Duration, Field(description="how long one that has ended is kept; the newest version says so")
@@ -239,11 +241,17 @@ class ApprovePart(AwaitedPart):
     roles: Annotated[list[Name], Field(description="who may say it; default: anybody")] = []
 
 
+def _names_tag(value: Any) -> str:
+    return "<list>" if isinstance(value, list) else "<text>"
+
+
 class LockPart(Part):
     """What no other saga may hold meanwhile."""
 
     key: Annotated[
-        Text | Annotated[list[Text], Field(min_length=1, max_length=50)],
+        Annotated[Text, Tag("<text>")]
+        | Annotated[list[Text], Field(min_length=1, max_length=50), Tag("<list>")],
+        Discriminator(_names_tag),
         Field(description="the name of the lock, or names: `order:${ input.order_id }`"),
     ]
     busy: Annotated[

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from cel_expr_python import cel
 
-from sagas.hints import foreign_syntax, unknown_call, unknown_name
+from sagas.hints import foreign_syntax, hyphenated, unknown_call, unknown_name
 from sagas.model import EvaluationFailed, Expression, Json, Scope
 from sagas.reasons import kind_of, said_at_load, said_at_run
 
@@ -166,7 +166,8 @@ def _invalid(source: str, error: str, names: Collection[str]) -> ExpressionInval
     root = unknown[0].partition(".")[0]
     if re.search(rf"\b{re.escape(root)}\s*\(", source):
         return ExpressionInvalid(f"there is no function `{root}`", unknown_call(root), unknown)
-    return ExpressionInvalid(f"unknown name `{root}`", unknown_name(root, names), unknown)
+    hint = hyphenated(source, root) or unknown_name(root, names)
+    return ExpressionInvalid(f"unknown name `{root}`", hint, unknown)
 
 
 def _check_result(type_name: str) -> None:

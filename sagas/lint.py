@@ -42,7 +42,7 @@ def lint(source: Source, document: SagaDocument) -> list[Problem]:
         *_tcc(source, document),
         *_asks_nobody(source, document),
         *_deadline(source, document, needs),
-        *_budgets(source, document),
+        *_retries(source, document),
         *_undo_failures(source, document),
         *_each(source, document),
     ]
@@ -54,6 +54,9 @@ def unheeded(source: Source) -> Iterator[Problem]:
         for value, path in _carried(source.value.get(part), (part,)):
             yield from _plain_texts(source, value, path)
     yield from _plain_texts(source, source.value.get("output"), ("output",))
+    what = "would be the same lock for all"
+    yield from _plain_texts(source, source.value.get("lock"), ("lock",), what)
+    yield from source.doubts
     for error in references.unheeded(source.value.get("input") or {}):
         path = ("input", *error.path)
         yield source.problem(error.code, str(error), error.hint, path=path, key=error.key)
@@ -70,10 +73,12 @@ def _carried(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
                 yield from _carried(one, (*path, key))
 
 
-def _plain_texts(source: Source, value: object, path: Path) -> Iterator[Problem]:
+def _plain_texts(
+    source: Source, value: object, path: Path, what: str = "would be sent as it stands"
+) -> Iterator[Problem]:
     for text, where in texts(value, path):
         if expression := meant_as_expression(text):
-            said = f"`{expression}` is a text here, and would be sent as it stands"
+            said = f"`{expression}` is a text here, and {what}"
             hint = f'write "${{ {expression} }}"'
             yield source.problem("not-evaluated", said, hint, path=where)
 
@@ -335,15 +340,10 @@ def _each(source: Source, document: SagaDocument) -> Iterator[Problem]:
             yield source.problem("each-misplaced", said, hint, path=path, key=True)
 
 
-def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:
-    """Refuse a limit for all attempts that one attempt alone may exceed."""
-    parts: list[tuple[Path, StepPart | UndoPart]] = []
-    for name, step in document.steps.items():
-        parts.append((("steps", name), step))
-        if isinstance(step.undo, UndoPart):
-            parts.append((("steps", name, "undo"), step.undo))
-    for path, part in parts:
-        budget = part.retry.budget
+def _retries(source: Source, document: SagaDocument) -> Iterator[Problem]:
+    """Refuse limits that something else said of the same attempts contradicts."""
+    for path, part in _asking(document):
+        retry, budget = part.retry, part.retry.budget
         if budget is not None and budget < part.timeout:
             yield source.problem(
                 "budget-short",
@@ -352,3 +352,25 @@ def _budgets(source: Source, document: SagaDocument) -> Iterator[Problem]:
                 "raise the budget, or lower `timeout`",
                 path=(*path, "retry", "budget"),
             )
+        if retry.max < retry.first:
+            default = "" if "max" in retry.model_fields_set else " where no `max` is given"
+            yield source.problem(
+                "max-short",
+                f"the first pause is to be {length(retry.first)}, and none is longer than"
+                f" {length(retry.max)}{default}",
+                "write a `max` beside it that is no shorter",
+                path=(*path, "retry", "first"),
+            )
+
+
+def _asking(document: SagaDocument) -> Iterator[tuple[Path, StepPart | AskPart]]:
+    """Yield whatever is asked in attempts, with its place."""
+    for name, step in document.steps.items():
+        path: Path = ("steps", name)
+        yield path, step
+        if isinstance(step.undo, UndoPart):
+            yield (*path, "undo"), step.undo
+        for word in ("confirm", "cancel") if step.tcc is not None else ():
+            part = getattr(step.tcc, word)
+            if isinstance(part, AskPart):
+                yield (*path, "tcc", word), part

@@ -56,9 +56,10 @@ from sagas.model import (
     Undo,
     Work,
 )
+from sagas.naming import misnamed
 from sagas.parts import compile_holes, hole, is_result, named, texts_of
 from sagas.private import Find, Private, no_places
-from sagas.problems import DefinitionInvalid, Problem, did_you_mean
+from sagas.problems import DefinitionInvalid, Problem
 from sagas.schedule import ScheduleInvalid, event_of, schedule
 from sagas.schema import SchemaInvalid, input_check
 from sagas.secrecy import exposed
@@ -148,6 +149,7 @@ class _Reader:
         self._source = source
         self._hash = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
         self._whole = Whole("", 0, self._hash, source.text, 0)
+        self._needs: dict[str, list[str]] = {}
         self.problems: list[Problem] = []
 
     def saga(self, document: SagaDocument) -> Saga:
@@ -158,7 +160,7 @@ class _Reader:
             retain_us=document.retain,
             private=begins["private"] is not None,
         )
-        needs = tcc.with_confirms(document, needs_of(document))
+        self._needs = needs = tcc.with_confirms(document, needs_of(document))
         confirms = {tcc.confirm_of(name): name for name in document.steps}
         steps: dict[str, Step] = {}
         for name in graph.order(needs):
@@ -471,7 +473,9 @@ class _Reader:
             return make(text, names)
         except ExpressionInvalid as error:
             results = [name for name in error.unknown if is_result(name) and "input" in names]
-            self.problems += [self._reference(name, path, names) for name in results]
+            self.problems += [
+                misnamed(self._source, name, path, names, self._needs) for name in results
+            ]
             if not results:
                 planned = any(name.partition(".")[0] in LATER for name in error.unknown)
                 hint = NOT_YET if planned else error.hint
@@ -479,21 +483,3 @@ class _Reader:
                     self._source.problem("expression", error.message, hint, path=path)
                 )
             return None
-
-    def _reference(self, dotted: str, path: Path, names: Collection[str]) -> Problem:
-        """Say what is wrong with `steps.pay.id`, of which `steps.pay` may not be named here."""
-        root, name, *_ = [*dotted.split("."), ""]
-        known = self._source.value.get(root, {})
-        if not name and known:
-            said, hint = f"`{root}` alone has no value", f"name one: `{root}.<id>`"
-            return self._source.problem("expression", said, hint, path=path)
-        if root == "steps" and name in known:
-            said = f"`steps.{name}` need not be done when this is evaluated"
-            hint = "" if path[1:2] == (name,) else f"add `{name}` to `needs`"
-            return self._source.problem("not-done-yet", said, hint, path=path)
-        if name in known:
-            said = f"`{root}.{name}` has no result before the decision: only `output` may name it"
-            return self._source.problem("not-done-yet", said, path=path)
-        said = f"there is no {'step' if root == 'steps' else 'branch'} `{name}`"
-        done = [one.partition(".")[2] for one in names if one.startswith(f"{root}.")]
-        return self._source.problem("unknown-step", said, did_you_mean(name, done), path=path)

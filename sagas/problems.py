@@ -44,6 +44,7 @@ Code: TypeAlias = Literal[
     "confirm-elsewhere",
     "deadline-short",
     "each-misplaced",
+    "max-short",
     "no-way-back",
     "pivot-concurrent",
     "pivot-undo",

@@ -7,6 +7,7 @@ the same value.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
@@ -48,6 +49,20 @@ _WORDS: Final = frozenset(cast("Any", Draft202012Validator).VALIDATORS) | {
 }
 
 
+_TYPES: Final = {
+    "bool": "boolean",
+    "decimal": "number",
+    "dict": "object",
+    "float": "number",
+    "int": "integer",
+    "list": "array",
+    "map": "object",
+    "none": "null",
+    "str": "string",
+    "text": "string",
+}
+
+
 class SchemaInvalid(Exception):
     """An `input` that is no usable JSON Schema: what is wrong, and where in it."""
 
@@ -70,10 +85,22 @@ def unheeded(schema: Schema) -> Iterator[SchemaInvalid]:
     for part, path in _subschemas(schema, ()):
         for word in sorted(part.keys() - _WORDS):
             if not word.startswith("x-"):
-                near = did_you_mean(word, _WORDS)
-                hint = near if near.startswith("did") else "fields stand below `properties`"
+                near = difflib.get_close_matches(word, _WORDS - {"$id"}, n=1, cutoff=0.75)
+                hint = f"did you mean `{near[0]}`?" if near else "fields stand below `properties`"
                 said = f"`{word}` is no word of JSON Schema"
                 yield SchemaInvalid(said, (*path, word), hint=hint, key=True)
+
+
+def no_schema(error: Any) -> tuple[str, str]:
+    """Return a sentence and a hint for what JSON Schema says of a schema that is none."""
+    value, word = error.instance, next(reversed(error.absolute_path), "")
+    if word == "type" and isinstance(value, str):
+        return f"`{value}` is no type", did_you_mean(_TYPES.get(value, value), {*_TYPES.values()})
+    if word == "required":
+        return "`required` is a list of names", "it stands beside `properties`: `required: [id]`"
+    if error.validator == "type" and "boolean" in error.validator_value and isinstance(value, str):
+        return f"`{value}` is no schema", f"write `{{type: {value}}}`"
+    return str(error.message), ""
 
 
 def refuse_unusable(schema: Schema) -> Any:

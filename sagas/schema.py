@@ -11,7 +11,7 @@ from referencing.jsonschema import DRAFT202012
 from sagas.document import AtomicDocument, SagaDocument
 from sagas.model import InputCheck, InputRefused, Json
 from sagas.private import Find, finder
-from sagas.references import SchemaInvalid, has_sensitive, refuse_unusable
+from sagas.references import SchemaInvalid, has_sensitive, no_schema, refuse_unusable
 
 __all__ = ["SchemaInvalid", "input_check", "language_schema", "schema_text"]
 
@@ -34,7 +34,8 @@ def input_check(schema: dict[str, Any] | None) -> tuple[InputCheck, Find | None]
         Draft202012Validator.check_schema(schema)
     except exceptions.SchemaError as error:
         wrong: Any = error
-        raise SchemaInvalid(wrong.message, tuple(wrong.absolute_path)) from error
+        said, hint = no_schema(wrong)
+        raise SchemaInvalid(said, tuple(wrong.absolute_path), hint=hint) from error
     try:
         registry = refuse_unusable(schema)
     except RecursionError as error:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sagas.document import DOCUMENTS, LATER, NOT_YET, WORKS, AtomicDocument, SagaDocument
-from sagas.hints import unknown_word, wrong_kind
+from sagas.hints import beyond, misplaced_step, unknown_word, wrong_kind
 from sagas.problems import DefinitionInvalid, Problem
 from sagas.source import Path, Source
 
@@ -45,7 +45,7 @@ def fitted(source: Source, model: type[M]) -> M:
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        found = error.errors(include_url=False)
         problems = [_problem(source, model, dict(one)) for one in found]
         raise DefinitionInvalid(problems) from error
 
@@ -69,10 +69,10 @@ def _works(source: Source, document: SagaDocument | AtomicDocument) -> Iterator[
 def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> Problem:
     # Pydantic's own signs, [key] and the tags of unions, are no places in the file.
     path: Path = tuple(part for part in error["loc"] if str(part)[:1] not in ("[", "<"))
-    word = str(path[-1]) if path else ""
+    word = next((part for part in reversed(path) if isinstance(part, str)), "")
     match error["type"]:
         case "extra_forbidden":
-            return _unknown(source, model, path, word)
+            return _unknown(source, model, path, word, error["input"])
         case "missing":
             hint = f"add `{word}: …`"
             return source.problem("missing", f"`{word}` is missing", hint, path=path[:-1], key=True)
@@ -90,17 +90,24 @@ def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> P
             )
         case kind if (told := wrong_kind(kind, word, error["input"], path))[0]:
             return source.problem("shape", *told, path=path, key=error["input"] is None)
+        case kind if told := beyond(kind, word, error["input"], error.get("ctx", {})):
+            return source.problem("shape", told, path=path)
         case _:
             said = str(error["msg"]).removeprefix("Value error, ")
             where = f"`{word}`: " if word else ""
             return source.problem("shape", where + said[:1].lower() + said[1:], path=path)
 
 
-def _unknown(source: Source, model: type[BaseModel], path: Path, word: str) -> Problem:
+def _unknown(
+    source: Source, model: type[BaseModel], path: Path, word: str, value: object
+) -> Problem:
     if word in LATER:
         said = f"`{word}` is not part of the language yet"
         return source.problem("unknown-word", said, NOT_YET, path=path, key=True)
-    hint = unknown_word(word, _known(model, path[:-1]), path, next(iter(model.model_fields)))
+    known = _known(model, path[:-1])
+    hint = unknown_word(word, known, path, next(iter(model.model_fields)))
+    if not hint or hint.startswith("known here"):
+        hint = misplaced_step(value, path, WORKS) or hint
     return source.problem("unknown-word", f"unknown word `{word}`", hint, path=path, key=True)
 
 

@@ -21,6 +21,8 @@ _EXPRESSIONS: Final = frozenset({"if", "key", "each", "match"})
 
 _HOLE: Final = re.compile(r"\$\{(.*?)\}", re.DOTALL)
 _FIELD: Final = re.compile(r"(?<![\w.'\"])input\s*\.\s*([A-Za-z_]\w*)")
+_OF_TXN: Final = re.compile(r"(?<![\w.'\"])txn\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
+_TXN: Final = ("gid", "key", "definition", "version")
 _ELSEWHERE: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
 """Where a schema has one of these, it may name fields in other places."""
 
@@ -30,16 +32,50 @@ NEAR: Final = 0.8
 
 def slips(source: Source) -> Iterator[Problem]:
     """Find names that are nearly fields of the input."""
-    known = _named(source.value.get("input"))
+    schema = source.value.get("input")
+    known = _named(schema)
+    yield from _misnamed(source, schema)
     for part in ("lock", "steps", "branches", "output"):
         for text, path in texts(source.value.get(part), (part,)):
-            found: list[str] = _FIELD.findall(_expressions(text, path))
+            written = _expressions(text, path)
+            for name in dict.fromkeys(_OF_TXN.findall(written)):
+                if name not in _TXN:
+                    said, hint = f"`txn` has no `{name}`", f"it has {', '.join(_TXN)}"
+                    yield source.problem("expression", said, hint, path=path)
+            found: list[str] = _FIELD.findall(written)
             for name in dict.fromkeys(found):
-                near = difflib.get_close_matches(name, known - {name}, n=1, cutoff=NEAR)
-                if near and name not in known:
-                    said = f"`input` has no `{name}`: did you mean `{near[0]}`?"
-                    hint = f"if both are meant, name `{name}` below `properties` as well"
-                    yield source.problem("unknown-input", said, hint, path=path)
+                if near := _near(name, known):
+                    said = f"`input` has no `{name}`: did you mean `{near}`?"
+                    yield source.problem("unknown-input", said, _both(name), path=path)
+
+
+def _misnamed(source: Source, schema: Any) -> Iterator[Problem]:
+    """Find what is required or searched by, and is nearly a field that there is."""
+    said = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+    known = set(said.get("properties", ())) if _ELSEWHERE.isdisjoint(said) else set[str]()
+    for i, name in enumerate(said.get("required", ()) if known else ()):
+        if near := _near(name, known):
+            text = f"`{name}` is required: did you mean `{near}`?"
+            yield source.problem("unknown-input", text, _both(name), path=("input", "required", i))
+    known = _named(schema)
+    for i, name in enumerate(source.value.get("index", ())):
+        field = str(name).partition(".")[0]
+        if field == "input" and "input" not in known:
+            text, hint = f"`{name}` is a field `input` of the input", "write it without `input.`"
+            yield source.problem("unknown-input", text, hint, path=("index", i))
+        elif near := _near(field, known):
+            text = f"`input` has no `{field}`: did you mean `{near}`?"
+            yield source.problem("unknown-input", text, _both(field), path=("index", i))
+
+
+def _near(name: str, known: set[str]) -> str:
+    """Return the field that is probably meant, if this is none itself."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+    return near[0] if near and name not in known else ""
+
+
+def _both(name: str) -> str:
+    return f"if both are meant, name `{name}` below `properties` as well"
 
 
 def _named(schema: Any) -> set[str]:

@@ -17,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, DocumentStartEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from sagas import parser
 from sagas.problems import Code, DefinitionInvalid, Problem
 
 MAX_BYTES: Final = 256 * 1024
@@ -26,6 +27,9 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+")
+_ODD_BLANK: Final = re.compile("[\u00a0\u2000-\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]")
+_PADDED: Final = re.compile(r"[-+]?0[0-9]+")
+_QUOTE: Final = "quote it to make it a text"
 _OTHER_BASE: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
@@ -57,6 +61,8 @@ class Source:
         self.text, self.origin = text, origin
         self.lines = _LINE_BREAK.split(text)
         self._problems: list[Problem] = []
+        self.doubts: list[Problem] = []
+        """What can be read, and is hardly meant so."""
         self._keys: dict[Path, tuple[int, int]] = {}
         self._values: dict[Path, tuple[int, int]] = {(): (1, 1)}
         self.value: Any = self._read()
@@ -96,11 +102,16 @@ class Source:
             node = self._yaml().compose(self.text)
         except MarkedYAMLError as error:
             marked: Any = error
-            mark = marked.problem_mark or marked.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            mark, begun = marked.problem_mark or marked.context_mark, marked.context_mark
             said = _first_line(marked.problem or str(error))
-            said, hint = _plainly(said, self.lines[line - 1], column)
-            self._fail("yaml", said, line, column, hint)
+            if "end of stream" in said and begun is not None:
+                self._fail("yaml", "this quote has no end", begun.line + 1, begun.column + 1)
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            before = self.lines[line - 2] if line > 1 else ""
+            told = parser.plainly(said, self.lines[line - 1], column, before)
+            if begun is not None and begun.line + 1 < line and "expected ','" in said:
+                told = (said, f"is what begins in line {begun.line + 1} closed?")
+            self._fail("yaml", told[0], line, column, told[1])
         except (YAMLError, ValueError, RecursionError, AssertionError, IndexError) as error:
             self._fail("yaml", _first_line(str(error)) or type(error).__name__)
         if node is None:
@@ -132,7 +143,7 @@ class Source:
             elif getattr(event, "anchor", None):
                 self._fail("alias", "anchors are not allowed: write it out", *place)
             elif str(getattr(event, "tag", None) or "") not in ("", "!"):
-                self._fail("tag", "tags are not allowed", *place)
+                self._fail("tag", "tags are not allowed", *place, parser.of_tag(str(event.tag)))
             elif _HALF.search(str(getattr(event, "value", ""))):
                 self._fail("encoding", "half a surrogate pair is no character", *place)
 
@@ -150,12 +161,14 @@ class Source:
             return dict(self._pairs(inside, path))
         if isinstance(node, SequenceNode):
             return [self._construct(item, (*path, i)) for i, item in enumerate(inside)]
+        if node.style is None and _PADDED.fullmatch(str(inside)):
+            said = f"`{inside}` is a number, and would lose its zero"
+            hint = f"leave the zero out, or {_QUOTE}"
+            self.doubts.append(self._at("shape", said, hint, *self._values[path]))
         try:
             return _scalar(node)
         except ValueError as error:
-            problem = self._at(
-                "shape", str(error), "quote it to make it a text", *self._values[path]
-            )
+            problem = self._at("shape", str(error), _QUOTE, *self._values[path])
             self._problems.append(problem)
             return None
 
@@ -164,6 +177,10 @@ class Source:
         for key_node, value_node in pairs:
             place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             key = str(key_node.value)
+            if (blank := _ODD_BLANK.search(key)) is not None:
+                said = f"the character U+{ord(blank[0]):04X} looks like a space, and is none here"
+                self._problems.append(self._at("yaml", said, "write it anew", *place))
+                continue
             if not isinstance(key_node, ScalarNode):
                 self._problems.append(self._at("yaml", "a key must be a word", "", *place))
                 continue
@@ -224,22 +241,6 @@ def _place(text: str, position: int) -> tuple[int, int]:
     """Return line and column of a position, from 1."""
     lines = _LINE_BREAK.split(text[:position])
     return len(lines), len(lines[-1]) + 1
-
-
-def _plainly(said: str, line: str, column: int) -> tuple[str, str]:
-    """Return what the parser said, as people say it, and what to write instead."""
-    if "character '\\t'" in said:
-        return "a tab cannot indent", "use spaces"
-    if "expected ',' or '}'" in said:
-        if "${" in line:
-            return said, 'quote what holds `${ … }`: "${ input.id }"'
-        if line[column - 1 : column] in ("[", "{"):
-            return said, "between braces, quote a text that holds `[` or `{`"
-    if "got ':'" in said or "mapping values are not allowed" in said:
-        return said, "quote a text that holds a colon"
-    if "could not find expected ':'" in said:
-        return said, "does a word above lack its colon?"
-    return said, ""
 
 
 def _first_line(text: str) -> str:

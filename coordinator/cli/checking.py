@@ -8,7 +8,7 @@ from typing import Any
 
 from coordinator.cli.output import Output, as_json, note, say
 from sagas.composition import misplaced
-from sagas.loader import DefinitionInvalid, load
+from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition, Saga
 from sagas.problems import Problem
 
@@ -54,11 +54,9 @@ def files_in(path: Path) -> list[Path]:
 def look_at(file: Path) -> AnyDefinition | list[Problem]:
     """Read one definition, or return what is wrong with it."""
     try:
-        return load(file.read_text(encoding="utf-8"), str(file))
+        return load_bytes(file.read_bytes(), str(file))
     except DefinitionInvalid as error:
         return error.problems
-    except UnicodeDecodeError as error:
-        return [Problem("encoding", f"this is not UTF-8: {error.reason}", "", str(file), 1, 1, "")]
 
 
 def _twice(

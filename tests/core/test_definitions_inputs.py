@@ -30,7 +30,7 @@ def problem(schema: Any) -> Problem:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"type": "thing"}, "is not valid"),
+        ({"type": "thing"}, "is no type"),
         ({"pattern": "("}, "regex"),
         ({"$ref": "https://example.org/x"}, "elsewhere"),
         ({"properties": {"a": {"$ref": "other.json"}}}, "elsewhere"),

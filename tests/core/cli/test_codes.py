@@ -71,4 +71,5 @@ def test_a_file_that_is_not_utf_8_is_told_by_its_code(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("saga: caf\xe9\n".encode("latin-1"))
     result = CliRunner().invoke(main.app, ["check", str(tmp_path), "-o", "json"])
     [told] = json.loads(result.output)
-    assert [problem["code"] for problem in told["problems"]] == ["encoding"]
+    [problem] = told["problems"]
+    assert (problem["code"], problem["line"], problem["column"]) == ("encoding", 1, 10)

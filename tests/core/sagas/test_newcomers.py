@@ -38,6 +38,34 @@ WRITTEN = [
     (f"{HEAD}input: [guest]\n{BOOK}}}", "a JSON Schema: "),
     (f"{HEAD}input: {{guest: string}}\n{BOOK}}}", "fields stand below `properties`"),
     (f"{HEAD}input: {{requird: [guest]}}\n{BOOK}}}", "did you mean `required`?"),
+    (f"{HEAD}{BOOK}, retry: {{attempts: 0}}}}", "`attempts` is `0`: it is 1 at least"),
+    (f"{HEAD}steps: {{book: {{each: input.l, at_most: 5000, call: a.b, undo: a.c}}}}", "`at_most` is `5000`: it is 1000 at most"),
+    (f"{HEAD}deadline: 999999999d\n{BOOK}}}", "it is 36500d at most"),
+    (f"{HEAD}deadline: 0s\n{BOOK}}}", "write more than that"),
+    (f"{HEAD}{BOOK}, on_refused: skip}}", "it takes `compensate` or `continue`"),
+    (f"{HEAD}{BOOK}, needs: [1]}}", "`needs` holds `1`: each of it is a text"),
+    (f"{HEAD}lock: {{key: []}}\n{BOOK}}}", "x.yaml:3:13: error[shape]: `key` is empty"),
+    (f"{HEAD}index: id\n{BOOK}}}", "a list, also of one: `[order_id]`"),
+    (f"{HEAD}index: [a, b, c, d, e, f, g, h, i]\n{BOOK}}}", "`index` holds 9: 8 at most"),
+    (f"{HEAD}steps: {{book: {{atomic: [a.b]}}}}", "`{branches: {…}}`"),
+    (f"{HEAD}steps: {{book: {{each: [1], call: a.b, undo: a.c}}}}", "an expression that gives a list"),
+    (f"{HEAD}{BOOK}, retry: {{attempts: 010}}}}", "leave the zero out, or quote it"),
+    (f"{HEAD}{BOOK}, retry: {{first: 5m}}}}", "none is longer than 1m where no `max` is given"),
+    (f"{HEAD}input: {{type: str}}\n{BOOK}}}", "did you mean `string`?"),
+    (f"{HEAD}input: {{properties: {{id: string}}}}\n{BOOK}}}", "write `{type: string}`"),
+    (f"{HEAD}input: {{properties: {{id: {{required: true}}}}}}\n{BOOK}}}", "it stands beside `properties`"),
+    (f"{HEAD}input: {{fields: {{id: {{}}}}}}\n{BOOK}}}", "fields stand below `properties`"),
+    # the wrong place
+    (f"{HEAD}steps:\nbook: {{call: seats.book}}\n", "indent it below `steps`"),
+    (f"{HEAD}steps:\n  book:\n    call: a.b\n    undo: a.c\n    pay: {{call: b.c}}\n", "indent it no further than `book`"),
+    (f"{HEAD}pivot: book\n{BOOK}}}", "it belongs into a step"),
+    (f"{HEAD}steps:\n  book:\n    call: a.b\n   undo: a.c\n", "this line is indented like none above it"),
+    (f"{HEAD}steps:\n  book:\n    call: a.b\n      undo: a.c\n", "align it with the line above"),
+    (f"{HEAD}steps:\n  book:\n    call:a.b\n    undo: a.c\n", "the colon needs a space after it"),
+    (f"{HEAD}steps:\n  book: {{call: a.b, undo: a.c\n  pay: {{call: b.c}}\n", "is what begins in line 4 closed?"),
+    (f'{HEAD}steps:\n  book: {{call: "a.b, undo: a.c}}\n', "x.yaml:4:16: error[yaml]: this quote has no end"),
+    (f"{HEAD}steps:\n  book:\u00a0{{call: a.b, undo: a.c}}\n", "has a no-break space"),
+    (f"{HEAD}steps:\n\u00a0\u00a0book: {{call: a.b}}\n", "U+00A0 looks like a space"),
     # other words
     (f"{HEAD}steps: {{book: {{call: seats.book, compensate: seats.free}}}}", "here it is called `undo`"),
     (f"{PAY}depends_on: [book]}}", "here it is called `needs`"),
@@ -48,6 +76,26 @@ WRITTEN = [
     ("atomic: swap\nversion: 1\nsteps: {a: {call: b.c}}", "an atomic transaction has `branches`"),
     ("atomic: swap\nversion: 1\nbranches: {a: {call: b.c, undo: b.d}}", "a branch needs none"),
     # other expressions
+    (f"{HEAD}lock: {{key: input.guest}}\n{BOOK}}}", "would be the same lock for all"),
+    (f"{HEAD}{BOOK}, with: {{guest: $input.guest}}}}", 'write "${ input.guest }"'),
+    (f"{HEAD}{BOOK}, with: {{guest: '$.input.guest'}}}}", 'write "${ input.guest }"'),
+    (f"{HEAD}{BOOK}, with: {{guest: '$ {{ input.guest }}'}}}}", 'write "${ input.guest }"'),
+    (f"{HEAD}{BOOK}, with: {{to: 'for {{input.guest}}'}}}}", 'write "${ input.guest }"'),
+    (f"{HEAD}{BOOK}, with: {{sum: input.n * 2}}}}", 'write "${ input.n * 2 }"'),
+    (f"{HEAD}{BOOK}, with: {{sku: 'input.items[0].sku'}}}}", 'write "${ input.items[0].sku }"'),
+    (f"{HEAD}{BOOK}, with: {{guest: '${{{{ input.guest }}}}'}}}}", "with one brace"),
+    (f"{HEAD}{BOOK}, with: {{gid: '${{ txn.id }}'}}}}", "it has gid, key, definition, version"),
+    (f"{HEAD}{BOOK}, with: {{id: '${{ input.order-id }}'}}}}", '`input["order-id"]`'),
+    (f"{HEAD}{BOOK}, with: {{id: '${{ input.id ?? 1 }}'}}}}", "write `has(input.note) ? "),
+    (f"{HEAD}{BOOK}, with: {{id: '${{ each.id }}'}}}}", "only a step with `each` knows it"),
+    (f"{HEAD}{BOOK}, with: {{id: '${{ steps.pay.id }}'}}}}\n  pay: {{call: b.c, undo: b.d}}", "`pay` comes after `book`: change their order"),
+    (f"{HEAD}{BOOK}, if: !input.gift}}", '"!input.gift"'),
+    (f"{HEAD}{BOOK}, if: not input.gift}}", "write `!`"),
+    (f"{HEAD}start: {{every: * * * * *}}\n{BOOK}}}", "quote a text that begins with `*`"),
+    (f'{HEAD}steps:\n  book:\n    if: "input.a" == "b"\n    call: a.b', "quote all of the text"),
+    (f"{HEAD}input: {{required: [gest], properties: {{guest: {{}}}}}}\n{BOOK}}}", "did you mean `guest`?"),
+    (f"{HEAD}index: [input.guest]\n{BOOK}}}", "write it without `input.`"),
+    (f"{HEAD}index: [gest]\ninput: {{properties: {{guest: {{}}}}}}\n{BOOK}}}", "did you mean `guest`?"),
     (f"{HEAD}{BOOK}, with: {{guest: input.guest}}}}", 'write "${ input.guest }"'),
     (f"{HEAD}{BOOK}, with: {{guest: '{{{{ input.guest }}}}'}}}}", 'write "${ input.guest }"'),
     (f"{HEAD}{BOOK}, with: {{guest: $(input.guest)}}}}", 'write "${ input.guest }"'),
@@ -78,6 +126,27 @@ WRITTEN = [
 def test_an_error_says_what_to_write_instead(text: str, hint: str) -> None:
     """So that it can be mended without the manual."""
     assert hint in told(text)
+
+
+FINE = [
+    "lock: {key: nightly}",
+    "lock: {key: ['a', 'b:${ input.guest }']}",
+    'output: {zip: "01234", n: 0, half: 0.5}',
+    'output: {note: "see input.md for that", sign: "$5 and {x}", mail: "${ {\'a\': input.guest} }"}',
+    'output: {gid: "${ txn.gid } of ${ txn.definition }"}',
+    "index: [guest, card.number]\ninput: {properties: {guest: {}, card: {}}}",
+]
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_what_only_resembles_a_mistake_is_none(text: str) -> None:
+    """Nobody should have to write around a check."""
+    load(f"{HEAD}{BOOK}}}\n{text}\n", "x.yaml")
+
+
+def test_a_number_that_was_published_with_a_zero_before_it_is_still_read() -> None:
+    """It was that number, and is."""
+    load_published(f"saga: visit\nversion: 007\n{BOOK}}}", "x.yaml")
 
 
 def test_what_was_published_before_a_rule_is_still_read() -> None:

@@ -38,7 +38,7 @@ def test_what_is_nearly_a_field_is_refused_where_it_stands() -> None:
         saga(
             "gest", '{properties: {guest: {}}, allOf: [{$ref: "#/$defs/more"}], $defs: {more: {}}}'
         ),
-        saga("guest + txn.input.gest"),
+        saga("guest + input.guest.input.gest"),
         saga("gest", "null").replace("input: null\n", ""),
     ],
 )
