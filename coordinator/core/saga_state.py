@@ -281,8 +281,9 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
         ended = child._replace(outcome=record.outcome, data=record.data, reason=record.reason)
         asked = {step: sent for step, sent in self.asked.items() if step != record.step}
         # Also where the saga turned back meanwhile: what undoes it may need its result.
+        # But a person may have skipped it: what was built on that word does not change.
         state = self.steps[record.step]
-        data = state.data if child.undoing else record.data
+        data = state.data if child.undoing or state.phase in OVER else record.data
         return replace(self._set(record.step, child=ended, data=data), before=before, asked=asked)
 
     @property

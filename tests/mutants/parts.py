@@ -22,6 +22,13 @@ PARTS: Final = (
         "a part is in memory, with its locks, long after its saga has ended",
     ),
     Mutant(
+        "lets a part change what a person has said",
+        "coordinator/core/saga_state.py",
+        "        data = state.data if child.undoing or state.phase in OVER else record.data\n",
+        "        data = state.data if child.undoing else record.data\n",
+        "what was asked for by that word counts as never asked, and is not undone",
+    ),
+    Mutant(
         "begins what could not be taken back",
         "coordinator/core/children.py",
         "    if found.pivot is not None and",

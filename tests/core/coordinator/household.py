@@ -63,7 +63,9 @@ class Household:
         for reply in replies:
             self._hear(TOPICS.replies, reply)
 
-    def order(self, gid: str, action: Action, step: str = "", to: int = 0) -> None:
+    def order(
+        self, gid: str, action: Action, step: str = "", to: int = 0, data: Json = None
+    ) -> None:
         order = Order(
             gid=gid,
             id=f"o-{self.commits}",
@@ -72,6 +74,7 @@ class Household:
             reason="so",
             step=step,
             to=to,
+            data=data,
         )
         self._hear(TOPICS.replies, order)
 

@@ -245,6 +245,21 @@ def test_what_a_person_lets_stand_parks_its_saga() -> None:
     assert f"{ship} stands" in house.state(gid).reason
 
 
+def test_what_a_person_said_that_a_part_has_brought_stays() -> None:
+    """However it ends: else what was asked for by that word would count as never asked."""
+    built = OUTER.replace("shop.mail,", 'shop.mail, with: {at: "${ steps.ship.at }"},')
+    house, gid, ship = shipping(outer=built)
+    house.park(gid)
+    house.order(gid, Action.SKIP, "ship", data={"at": "noon"})
+
+    house.hear(done(ship, "pack", Result.REFUSED))
+    house.crash()
+
+    assert [m.data for m in house.hears(Execute) if m.step == "mail"] == [{"at": "noon"}] * 2
+    house.hear(done(gid, "mail"))
+    assert house.state(gid).output == {"at": "noon"}
+
+
 def test_a_saga_that_a_person_ends_lets_its_parts_go() -> None:
     """What is still under way ends by itself, and is kept for nobody."""
     house, gid, ship = shipping()
