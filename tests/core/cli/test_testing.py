@@ -135,9 +135,9 @@ def test_an_answer_takes_its_time(tmp_path: Path) -> None:
         ("replies: {pya: done}", "unknown-step", "did you mean `pay`?"),
         ("replies: {undo pya: done}", "unknown-step", "did you mean `pay`?"),
         ("crash: {before: pya}", "unknown-step", "did you mean `pay`?"),
-        ("replies: {pay: gone}", "shape", "'done', 'refused'"),
+        ("replies: {pay: gone}", "shape", "takes `done`, `refused`"),
         ("replies: {pay: {done: {}, refused: x}}", "shape", "one of `done`"),
-        ("replies: {pay: []}", "shape", "at least 1"),
+        ("replies: {pay: []}", "shape", "`pay` is empty"),
         ("replys: {pay: done}", "unknown-word", "did you mean `replies`?"),
     ],
 )
