@@ -11,7 +11,7 @@ import msgspec
 from audit.facts import Facts, Transaction
 from coordinator.core import children, machine
 from coordinator.core.machine import State
-from coordinator.core.records import AnyRecord, ChildBegan, Entry
+from coordinator.core.records import AnyRecord, ChildBegan, Entry, WaitBegan
 from coordinator.core.transition import Spawn, Transition
 from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.recall import input_hash
@@ -97,8 +97,9 @@ class Page:
     def _begin(self, asked: Asked, traces: Traces) -> None:
         definition = asked.definition
         first = machine.begin(asked.gid, definition, asked.begun(), asked.at_us)
-        # A transaction that does a step of it begins once it has an owner again: both at once.
-        alone = [one for one in first.records if not isinstance(one, ChildBegan)]
+        # What is to be in the same commit (the part that begins, the place at which it waits)
+        # is begun once it has an owner again.
+        alone = [one for one in first.records if not isinstance(one, ChildBegan | WaitBegan)]
         entries = [Entry(asked.gid, n, asked.at_us, one) for n, one in enumerate(alone)]
         born = machine.recover(asked.gid, definition, entries)
         move = proven(born, traces, self._facts.log.now_us)

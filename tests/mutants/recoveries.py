@@ -35,6 +35,13 @@ RECOVERIES: Final = (
         "a saga goes on as if it had what it was refused",
     ),
     Mutant(
+        "waits at a place of which nobody knows",
+        PAGE,
+        "if not isinstance(one, ChildBegan | WaitBegan)]\n",
+        "if not isinstance(one, ChildBegan)]\n",
+        "nobody is told of the event",
+    ),
+    Mutant(
         "presumes abort of what has committed",
         REBUILD,
         PROVED,

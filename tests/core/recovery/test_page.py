@@ -5,22 +5,25 @@ from __future__ import annotations
 import pytest
 
 from audit.facts import Facts
-from coordinator.core.records import Begun, Outcome
+from coordinator.core import machine
+from coordinator.core.records import Begun, Outcome, WaitBegan
+from coordinator.core.transition import Look
 from recovery.page import Page
 from recovery.rebuild import Sent
 from recovery.starts import Asked, Said
+from sagas.model import Saga
 from tests.core.audit.made import log_with
-from tests.core.coordinator.builders import GID, START_US, saga, step
+from tests.core.coordinator.builders import GID, START_US, saga, step, waiting
 from wire.messages import Begin
 from wire.messages import Outcome as Told
 
 DEFINITION = saga(step("a"), step("b", "a"))
 
 
-def page(said: Said) -> Page:
+def page(said: Said, definition: Saga = DEFINITION) -> Page:
     """Compare a log that knows nothing with a start under a name that it may have had."""
-    begin = Begin(definition=DEFINITION.name, key="k-1", input={})
-    asked = Asked(GID, 0, START_US, begin, DEFINITION, None)
+    begin = Begin(definition=definition.name, key="k-1", input={"id": 7})
+    asked = Asked(GID, 0, START_US, begin, definition, None)
     return Page([GID], Facts(log_with(None), [], 0), {GID: asked}, said)
 
 
@@ -47,3 +50,16 @@ def test_what_left_no_trace_has_not_begun() -> None:
     found = page(Said({}, {}))
     assert found.rebuilt == []
     assert found.batch({}, 1).begun == []
+
+
+def test_who_waited_at_once_begins_to_wait_once_there_is_an_owner() -> None:
+    """Only an owner writes down where it waits, in the same commit: else nobody would tell it."""
+    definition = saga(step("a"), waiting("paid"))
+    batch = page(Said({}, {GID: Sent.ANYTHING}), definition).batch({}, 1)
+
+    state = machine.recover(GID, definition, [entry for _, entry in batch.entries])
+    assert not machine.waits(state)
+    owned = machine.resume(state, START_US)
+    place = ("news", "event.of = 7")
+    assert owned.records == (WaitBegan(step="paid", topic=place[0], key=place[1]),)
+    assert owned.looks == (Look("paid", *place),)
