@@ -117,6 +117,12 @@ class Play:
                 self.ended_us = self.now_us
         return self._states[GID]
 
+    def parts(self) -> Iterator[tuple[str, State]]:
+        """Yield what is part of it, by the step that it is for, as it is now."""
+        for gid, state in self._states.items():
+            if gid != GID:
+                yield self._prefixes[gid].removesuffix("."), state
+
     def _hear(self, gid: str, event: Any) -> None:
         """Take what comes; of what happens beside the transaction, note what becomes of it."""
         if not isinstance(event, News | Order):

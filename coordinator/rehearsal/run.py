@@ -97,19 +97,27 @@ def _rehearse(
     # What turns without time passing would never come to it.
     passed = play.now_us > len(actors.asked) * DONE.after_us
     goes_on = not over and passed and play.now_us < state.deadline_us
+    parked = [
+        f"{step} is parked: {p.reason}" for step, p in play.parts() if not over and _parked(p)
+    ]
     end = End(
         scenario=scenario.name,
         verdict=Verdict.WAITS
-        if goes_on
+        if goes_on or parked
         else judge(state.definition, state.outcome if over else None, wanted, actors.marks),
-        outcome="goes on" if goes_on else _outcome(state, over=over),
+        outcome="waits" if parked else "goes on" if goes_on else _outcome(state, over=over),
         stands=marked(state.definition, actors.marks, STANDS),
         undone=marked(state.definition, actors.marks, UNDONE),
         took_us=play.ended_us,
         commands=len(actors.asked),
-        reason=state.reason,
+        reason="; ".join(parked) or state.reason,
     )
     return end, wanted, state.definition
+
+
+def _parked(part: State) -> bool:
+    """Tell whether a part waits for a person, and what it is part of waits with it."""
+    return part.outcome is Outcome.PARKED
 
 
 def _outcome(state: State, *, over: bool) -> str:

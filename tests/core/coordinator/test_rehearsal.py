@@ -188,6 +188,17 @@ def test_a_person_decides_also_where_the_coordinator_dies() -> None:
     assert {end.outcome for name, end in crashes.items() if "undo" not in name} == {"COMMITTED"}
 
 
+def test_a_saga_waits_for_a_part_that_is_parked() -> None:
+    """That it goes on would be said of what nobody needs to see to."""
+    steps = "  ship: {saga: shipping}\n  pay: {call: a.pay, pivot: true}\n"
+    text = f"saga: order\nversion: 1\nsteps:\n{steps}"
+    found = {end.scenario: end for end in rehearse(load(text, "order.yaml"), {}, {})}
+    end = found["undoing ship is refused"]
+
+    assert (end.outcome, end.verdict, end.stands) == ("waits", Verdict.WAITS, ("ship",))
+    assert end.reason.startswith("ship is parked: ")
+
+
 def test_what_comes_after_the_end_changes_nothing() -> None:
     """It is heard, and the end is as early as without it."""
     found = ends(LINE)
