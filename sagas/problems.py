@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+_SHOWN: Final = 160
+_UNSEEN: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
+"""What a terminal would obey, or not show."""
 
 Code: TypeAlias = Literal[
     # the text
@@ -86,10 +93,14 @@ class Problem(NamedTuple):
 
 
 def pointed(line: int, column: int, excerpt: str, hint: str = "") -> str:
-    """Show a line, and point at a place in it."""
-    margin = " " * (len(str(line)) + 2)
-    caret = " " * (column - 1) + "^" + (f" {hint}" if hint else "")
-    return f" {line} | {excerpt}\n{margin}| {caret}"
+    """Show a line, or what of a long one is about a place in it, and point at the place."""
+    left = max(0, column - 1 - _SHOWN // 2) if len(excerpt) > _SHOWN else 0
+    shown = _UNSEEN.sub("\ufffd", excerpt[left : left + _SHOWN])
+    begun, ended = "…" * (left > 0), "…" * (len(excerpt) > left + _SHOWN)
+    # A tab below a tab is as wide as that.
+    before = re.sub(r"[^\t]", " ", begun + shown[: column - 1 - left])
+    caret = f"{before}^{f' {hint}' if hint else ''}"
+    return f" {line} | {begun}{shown}{ended}\n{' ' * (len(str(line)) + 2)}| {caret}"
 
 
 class DefinitionInvalid(Exception):

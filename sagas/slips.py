@@ -35,6 +35,7 @@ def slips(source: Source) -> Iterator[Problem]:
     schema = source.value.get("input")
     known = _named(schema)
     yield from _misnamed(source, schema)
+    yield from _never_starts(source, schema)
     for part in ("lock", "steps", "branches", "output"):
         for text, path in texts(source.value.get(part), (part,)):
             written = _expressions(text, path)
@@ -47,6 +48,21 @@ def slips(source: Source) -> Iterator[Problem]:
                 if near := _near(name, known):
                     said = f"`input` has no `{name}`: did you mean `{near}`?"
                     yield source.problem("unknown-input", said, _both(name), path=path)
+
+
+def _never_starts(source: Source, schema: Any) -> Iterator[Problem]:
+    """Find what no event could ever fulfil, or would never be asked about one."""
+    said = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+    kind = said.get("type", "object")
+    if "object" not in (kind if isinstance(kind, list) else [kind]):
+        text, hint = "the input is always an object, as the body of an event", "`type: object`"
+        yield source.problem("input-schema", text, hint, path=("input", "type"))
+    start = source.value.get("start", {})
+    for word in ("when", "key"):
+        if word in start and not {"topic", "every"} & start.keys():
+            text = f"`topic` is missing: no event is asked for its `{word}`"
+            hint = "add `topic: …`, the topic whose events start one"
+            yield source.problem("missing", text, hint, path=("start", word), key=True)
 
 
 def _misnamed(source: Source, schema: Any) -> Iterator[Problem]:

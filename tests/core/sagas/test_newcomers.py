@@ -66,6 +66,8 @@ WRITTEN = [
     (f'{HEAD}steps:\n  book: {{call: "a.b, undo: a.c}}\n', "x.yaml:4:16: error[yaml]: this quote has no end"),
     (f"{HEAD}steps:\n  book:\u00a0{{call: a.b, undo: a.c}}\n", "has a no-break space"),
     (f"{HEAD}steps:\n\u00a0\u00a0book: {{call: a.b}}\n", "U+00A0 looks like a space"),
+    (f"{HEAD}start: {{key: event.id}}\n{BOOK}}}", "`topic` is missing: no event is asked for its `key`"),
+    (f"{HEAD}input: {{type: array}}\n{BOOK}}}", "the input is always an object"),
     # other words
     (f"{HEAD}steps: {{book: {{call: seats.book, compensate: seats.free}}}}", "here it is called `undo`"),
     (f"{PAY}depends_on: [book]}}", "here it is called `needs`"),
@@ -134,8 +136,21 @@ FINE = [
     'output: {zip: "01234", n: 0, half: 0.5}',
     'output: {note: "see input.md for that", sign: "$5 and {x}", mail: "${ {\'a\': input.guest} }"}',
     'output: {gid: "${ txn.gid } of ${ txn.definition }"}',
+    "start: {every: 1h}",
+    "input: {type: [object, 'null']}",
     "index: [guest, card.number]\ninput: {properties: {guest: {}, card: {}}}",
 ]
+
+
+def test_a_long_line_is_shown_where_the_mistake_is() -> None:
+    """And nothing that a terminal would obey, or that cannot be seen."""
+    text = (
+        f"{HEAD}{BOOK}, with: {{note: '{'x' * 300}\N{RIGHT-TO-LEFT OVERRIDE}', to: input.guest}}}}"
+    )
+    _, line, caret = told(text).splitlines()
+    assert len(line) < 180
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in line
+    assert line[caret.index("^") :].startswith("input.guest")
 
 
 @pytest.mark.parametrize("text", FINE)
