@@ -4,6 +4,7 @@
     claim      all shards of the store, so that nobody begins meanwhile
     seal       participants' databases, against whoever still acts on the lost log
     read       starts, commands and outcomes from Kafka, and then participants' databases
+    refill     the letter box, with the events that came since
     rebuild    what they prove of each transaction
     persist    that, page by page, under our epochs
     raise      the generation: later starts have other names, and marks count anew
@@ -30,6 +31,7 @@ from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import Batch, ClusterFacts, Position
 from coordinator.marks import Marks
 from coordinator.service import load_files
+from recovery.letters import refill
 from recovery.locks import cleared
 from recovery.page import Page, Rebuilt
 from recovery.parts import parts
@@ -140,7 +142,12 @@ class Recovery:
             await seal(self.source, facts.name, [p.shard for p in positions], newest + 1)
         # What is sent after this is read is not obeyed. What was sent before, and is done
         # by now, is seen in the databases, which are read last.
-        said = await self._said(log, topics)
+        [[newest_ms]] = await ask(log.pool, NEWEST, within_s=None)
+        since_ms = max(0, newest_ms - CLOCKS_MS)
+        said = await self._said(topics, since_ms)
+        if self.reason is not None:
+            kafka = self.config.kafka.bootstrap
+            await refill(self.reader, kafka, log, self.definitions, since_ms)
         ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
         # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.
         moved = [p._replace(replies_offset=ends[topics.replies, p.shard]) for p in positions]
@@ -154,13 +161,12 @@ class Recovery:
         unexplained = set(traced) - explained
         return Done(self.number, forgotten, newest + 1, rebuilt, sorted(unexplained))
 
-    async def _said(self, log: PostgresLog, topics: Topics) -> Said:
+    async def _said(self, topics: Topics, since_ms: int) -> Said:
         bootstrap = self.config.kafka.bootstrap
         called = {name for one in self.definitions.all_newest() for name in participants(one)}
-        [[newest_ms]] = await ask(log.pool, NEWEST, within_s=None)
         return Said(
             await told_ever(self.reader, topics, bootstrap),
-            await sent_since(self.reader, bootstrap, called, max(0, newest_ms - CLOCKS_MS)),
+            await sent_since(self.reader, bootstrap, called, since_ms),
         )
 
     async def _known(self, log: PostgresLog, names: Sequence[str]) -> set[str]:

@@ -35,6 +35,13 @@ RECOVERIES: Final = (
         "a saga goes on as if it had what it was refused",
     ),
     Mutant(
+        "fills the letter box with nothing that came later",
+        "recovery/letters.py",
+        "await reader.since(places, since_ms), await reader.ends(places)\n",
+        "await reader.ends(places), await reader.ends(places)\n",
+        "a wait ends as if its event had not come",
+    ),
+    Mutant(
         "waits at a place of which nobody knows",
         PAGE,
         "if not isinstance(one, ChildBegan | WaitBegan)]\n",
