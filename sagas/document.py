@@ -32,6 +32,7 @@ _UNITS: Final = {
     "h": 3_600 * SECOND_US,
     "d": 86_400 * SECOND_US,
 }
+A_LENGTH: Final = "a duration is a number and a unit: 200ms, 5s, 2m, 1h, 30d"
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _CEL_WORDS: Final = frozenset({"false", "in", "null", "true"})
 
@@ -40,7 +41,7 @@ def duration_us(value: Any) -> int:
     """Read `200ms`, `5s`, `2m`, `1h` or `30d` as microseconds."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a duration is a number and a unit: 200ms, 5s, 2m, 1h, 30d")
+        raise ValueError(A_LENGTH)
     return int(match[1]) * _UNITS[match[2]]
 
 

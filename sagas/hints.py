@@ -216,6 +216,34 @@ def length(of_us: int) -> str:
     return " ".join(said)
 
 
+_LENGTH: Final = re.compile(
+    r"([0-9]{1,6}(?:\.[0-9])?) ?"
+    r"(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)\b"
+    r"|([0-9]{1,6})([smhd])",
+    re.IGNORECASE,
+)
+
+
+def meant_as_length(value: object) -> str:
+    """Return the length of time that was probably meant, as the language writes it, or nothing.
+
+    `5 minutes`, `1h30m`, `1.5h`, `1w`; a number alone may be seconds.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value}s" if value > 0 else ""
+    parts = list(_LENGTH.finditer(value)) if isinstance(value, str) else []
+    rest = _LENGTH.sub("", value).strip() if isinstance(value, str) else ""
+    if not parts or rest:
+        return ""
+    sizes = {**_UNITS, "ms": 1000, "w": 7 * _UNITS["d"]}
+    of_us = 0
+    for part in parts:
+        unit = (part[2] or part[4]).lower()
+        of_us += round(float(part[1] or part[3]) * sizes[unit if unit == "ms" else unit[0]])
+    unit = next((one for one, size in _UNITS.items() if of_us % size == 0), "ms")
+    return f"{of_us // sizes[unit]}{unit}" if of_us > 0 else ""
+
+
 def meant_as_expression(text: str) -> str:
     """Return the expression that a text without `${ … }` was probably meant to hold, or nothing."""
     if (bare := _BARE.fullmatch(text)) is not None:

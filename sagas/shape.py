@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sagas.document import DOCUMENTS, LATER, NOT_YET, WORKS, AtomicDocument, SagaDocument
-from sagas.hints import beyond, misplaced_step, unknown_word, wrong_kind
+from sagas.document import A_LENGTH, DOCUMENTS, LATER, NOT_YET, WORKS, AtomicDocument, SagaDocument
+from sagas.hints import beyond, meant_as_length, misplaced_step, unknown_word, wrong_kind
 from sagas.problems import DefinitionInvalid, Problem
 from sagas.source import Path, Source
 
@@ -95,7 +95,9 @@ def _problem(source: Source, model: type[BaseModel], error: dict[str, Any]) -> P
         case _:
             said = str(error["msg"]).removeprefix("Value error, ")
             where = f"`{word}`: " if word else ""
-            return source.problem("shape", where + said[:1].lower() + said[1:], path=path)
+            meant = meant_as_length(error["input"]) if said == A_LENGTH else ""
+            hint = f"write `{meant}`" if meant else ""
+            return source.problem("shape", where + said[:1].lower() + said[1:], hint, path=path)
 
 
 def _unknown(
