@@ -15,6 +15,7 @@ from coordinator.core.records import AttemptFailed, StepDone, Unanswered, said
 from coordinator.core.saga import Move, close_if_done, refuse, scope, turn_back_or_park
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.core.transition import Transition
+from sagas.hints import length
 from sagas.model import Approve, EvaluationFailed, OnTimeout, Step, Wait
 from wire.messages import Json, Order
 
@@ -48,7 +49,7 @@ def over(saga: SagaState, event: WaitOver, now_us: int) -> Move:
     assert isinstance(work, Wait | Approve), f"{step.name} does not wait"
     if work.on_timeout is OnTimeout.CONTINUE:
         return _done(Transition(saga), step, state, None, now_us)
-    reason = f"{work} has not come within {(work.timeout_us or 0) / 1e6:g} s"
+    reason = f"{work} has not come within {length(work.timeout_us or 0)}"
     failed = AttemptFailed(
         step=step.name, attempt=state.attempt, why=Unanswered.SILENT, reason=reason
     )

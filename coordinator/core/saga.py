@@ -47,6 +47,7 @@ from coordinator.core.transition import (
     fraction,
 )
 from sagas.each import MOST
+from sagas.hints import length
 from sagas.model import (
     Approve,
     Call,
@@ -144,7 +145,7 @@ def step_silent(saga: SagaState, event: StepSilent, now_us: int) -> Move:
 
 def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Move:
     """Too late to go on: back before the pivot, to a person after it."""
-    reason = f"not done within its deadline of {saga.definition.deadline_us / 1e6:g} s"
+    reason = f"not done within its deadline of {length(saga.definition.deadline_us)}"
     if saga.phase is Phase.LOCKING:
         # Parked, it would keep its place in the queue, with nothing done to look at.
         waited = f"{reason}: it waited for the lock {saga.locks[saga.passed]}"

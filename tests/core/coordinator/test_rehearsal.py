@@ -171,6 +171,7 @@ def test_what_a_saga_waits_for_may_not_come() -> None:
     told = {name: short(end) for name, end in found.items()}
 
     assert told["nothing goes wrong"] == ("COMMITTED", "hold keep", "")
+    assert found["hold is busy for ever"].reason == "not done within its deadline of 9d"
     assert told["consent is refused by a person"] == ("COMPENSATED", "", "hold")
     assert told["consent: nobody decides"] == ("COMPENSATED", "", "hold")
     assert told["regret: its event comes too early"] == ("COMMITTED", "hold keep", "")

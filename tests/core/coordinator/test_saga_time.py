@@ -240,7 +240,7 @@ def test_the_deadline_parks_where_the_definition_wants_it_so() -> None:
     definition = saga(step("a", timeout_s=500), deadline_s=100)
     story = Story.begin(replace(definition, on_deadline=OnDeadline.PARK))
     move = story.wait(100)
-    assert move.records == (Parked(reason="not done within its deadline of 100 s"),)
+    assert move.records == (Parked(reason="not done within its deadline of 1m 40s"),)
     story.publish()
     assert told(story.order(Action.RETRY)) == ["a <- Execute 1"]
     assert story.saga.deadline_us == story.now_us + 100 * SECOND
@@ -252,7 +252,7 @@ def test_the_deadline_before_the_pivot_turns_back() -> None:
     assert machine.wake_at_us(story.state) == START_US + 100 * SECOND
     move = story.wait(100)
 
-    assert move.records == (CompensationBegan(reason="not done within its deadline of 100 s"),)
+    assert move.records == (CompensationBegan(reason="not done within its deadline of 1m 40s"),)
     assert told(move) == ["a <- Compensate 1"]
 
 
@@ -291,7 +291,7 @@ def test_the_deadline_after_the_pivot_parks() -> None:
 
     assert story.saga.phase is Phase.PARKED
     assert story.saga.reason == (
-        "not done within its deadline of 100 s; past the pivot there is no way back"
+        "not done within its deadline of 1m 40s; past the pivot there is no way back"
     )
 
 

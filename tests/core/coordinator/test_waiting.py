@@ -155,7 +155,7 @@ def test_what_does_not_come_in_time_turns_the_saga_back() -> None:
     assert told(story.last) == ["book <- Compensate 1"]
     story.hear(compensated("book"))
     assert story.saga.outcome is Outcome.COMPENSATED
-    assert "has not come within 60 s" in story.saga.reason
+    assert "has not come within 1m" in story.saga.reason
 
 
 def test_or_it_goes_on_without() -> None:
