@@ -21,14 +21,17 @@ WITHOUT_SERVERS = frozenset({"core", "mutants", "search", "simulation"})
 
 
 class ServersTogether(LoadScopeScheduling):
-    """What needs servers runs one after the other, in one worker of xdist: it waits a lot.
+    """What needs servers runs in two queues, one a worker of xdist: it waits a lot.
 
-    What computes runs in the other one meanwhile.
+    The acceptance tests are one of them, and all others share the other's Kafka and
+    Postgres. The longest queues begin; what computes is done by whoever is free.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         _, folder, *_ = nodeid.split("/")
-        return nodeid if folder in WITHOUT_SERVERS else "servers"
+        if folder in WITHOUT_SERVERS:
+            return nodeid
+        return "acceptance" if folder == "acceptance" else "servers"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ServersTogether:

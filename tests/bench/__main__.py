@@ -36,7 +36,9 @@ def main(
         plan = Plan(rounds or 1, (1, 16, 64), seconds or 2.0, coordinators)
     else:
         loads = (1, 16, 64, 256)
-        plan = Plan(rounds or 5, loads, seconds or 2.0, coordinators, flushes=1, traces=3, kills=3)
+        plan = Plan(
+            rounds or 5, loads, seconds or 2.0, coordinators, flushes=1, disks=3, traces=3, kills=3
+        )
     began, commit = time.monotonic(), _commit()
     directory = Path(tempfile.mkdtemp(prefix="twofold-bench-"))
     typer.echo(f"commit {commit} on {report.machine()}; logs are in {directory}", err=True)

@@ -30,6 +30,8 @@ from tests.bench.truth import Untrue, ask, execute, until_quiet
 WHO: Final = ("coordinator", "participants", "postgres", "broker")
 IN_FLIGHT: Final = 64
 WARM_UPS: Final = 2
+COLD_UPS: Final = 6
+"""So often at first: the broker compiles itself."""
 CROWD: Final = 10_000
 CROWD_S: Final = 120.0
 SLEEP_S: Final = 600.0
@@ -98,14 +100,14 @@ class Bench:
         """Return a company that knows all shapes."""
         return Company(self.servers, self._directory / "company", {}, self._definitions)
 
-    async def at_work(self, coordinators: int = 1) -> None:
+    async def at_work(self, coordinators: int = 1, warm_ups: int = WARM_UPS) -> None:
         """Have so many coordinators work, and warm all up, unless they do already."""
         if self._coordinators == coordinators:
             return
         self.rest()
         self._company = self._working.enter_context(self.company().at_work(coordinators))
         self._coordinators = coordinators
-        for _ in range(WARM_UPS):
+        for _ in range(warm_ups):
             for shape in (shapes.STEPS[3], shapes.BRANCHES[2]):
                 await self._run(shape, IN_FLIGHT)
 
@@ -267,9 +269,11 @@ async def measure(
     bench.company().cluster.prepare()
     async with bench.client:
         try:
-            for name in names:
-                if name in CURVES:
-                    show(await CURVES[name](bench))
+            drawn = [CURVES[name] for name in names if name in CURVES]
+            if drawn:
+                await bench.at_work(warm_ups=COLD_UPS)
+            for curve in drawn:
+                show(await curve(bench))
             said = await bench.sleepers() if "sleepers" in names else []
             if "memory" in names:
                 active, mib = await bench.crowd()
@@ -284,7 +288,7 @@ async def measure(
 def main(
     *,
     only: Annotated[str, typer.Option(help="Curves, with commas between them.")] = "",
-    seconds: Annotated[float, typer.Option(help="How long each loop runs.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="How long each loop runs.")] = 4.0,
     pictures: Annotated[Path | None, typer.Option(help="A folder for pictures.")] = None,
 ) -> None:
     """Measure how costs grow, and print a table for each curve."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.bench.load import median
 from tests.bench.measure import Point
-from tests.bench.rounds import PAIRS, TRACED_LOAD, Findings
+from tests.bench.rounds import DISK_LOAD, PAIRS, TRACED_LOAD, Findings
 from tests.bench.workload import Kind
 
 
@@ -114,6 +114,14 @@ def _traced(name: str) -> Callable[[Points], float]:
     return lambda points: 1 - points.ratio((traced, TRACED_LOAD), (plain, TRACED_LOAD), throughput)
 
 
+def _disk(points: Points) -> float:
+    slow, fast = (f"{Kind.TRANSFER}, {n}" for n in ("slow disk", "fast disk"))
+    return points.ratio((slow, DISK_LOAD), (fast, DISK_LOAD), throughput)
+
+
+HOPS: Final = 8
+"""Start, three commands and three replies, outcome."""
+
 GOALS: Final = (
     Goal("2pc / grouped floor, best load", _share(Kind.TRANSFER), 0.40, 0.65),
     Goal("saga, a statement a message / floor, best load", _share(Kind.TRIP), 0.50, 0.90),
@@ -157,6 +165,14 @@ GOALS: Final = (
         3,
         higher=False,
     ),
+    Goal(
+        "saga p50 / 8 hops through Kafka, one in flight",
+        lambda points: points.ratio((Kind.TRIP, 1), ("hop", 1), p50) / HOPS,
+        2,
+        1.3,
+        higher=False,
+    ),
+    Goal("slow disk (2 ms a flush) / fast disk, 64 in flight", _disk, 0.6, 0.8),
     Goal(
         "seconds after kill -9 of a coordinator until all has ended",
         lambda points: median(points.recoveries),

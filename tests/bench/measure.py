@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from tests.bench import floors, truth
 from tests.bench.cost import Spent, busy_seconds, cpu_seconds
+from tests.bench.hops import Hops
 from tests.bench.load import Client, Numbers, Pace, Sample, direct
 from tests.bench.stage import Company, Servers
 from tests.bench.workload import BANKS, SERVICES, Kind
@@ -86,6 +87,15 @@ class Laboratory:
             point, sample = await self._measure(subject, str(in_flight), loop, flushes=flushes)
         await self._check(floors.PREFIX, sample, atomic=subject == "2pc floor")
         return point
+
+    async def hops(self, *, seconds: float) -> Point:
+        """Measure how long a record takes from one process to another."""
+        async with Hops.between(self.servers.kafka.bootstrap) as hops:
+
+            async def loop() -> Sample:
+                return await direct(hops.one, self._numbers, in_flight=1, seconds=seconds)
+
+            return (await self._measure("hop", "1", loop, flushes=False))[0]
 
     async def ours(
         self, kind: Kind, pace: Pace, *, seconds: float, flushes: bool = False, name: str = ""

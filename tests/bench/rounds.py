@@ -27,6 +27,9 @@ TRACES: Final[Mapping[str, Mapping[str, str]]] = {
     "default sampling": {},
     "full tracing": {"TWOFOLD_TRACES__PER_SECOND": "1000000"},
 }
+DISKS: Final = {"fast disk": 0, "slow disk": 2_000}
+"""Microseconds that each flush of the log takes longer."""
+DISK_LOAD: Final = 64
 KILLED_LOAD: Final = 64
 BEFORE_KILL_S: Final = 2.0
 AFTER_KILL_S: Final = 1.0
@@ -41,6 +44,7 @@ class Plan:
     seconds: float
     coordinators: int
     flushes: int = 0
+    disks: int = 1
     traces: int = 0
     kills: int = 1
 
@@ -86,6 +90,9 @@ async def run(scene: Scene, plan: Plan) -> Findings:
         for number in range(plan.flushes):
             scene.say(f"flushes, {number + 1} of {plan.flushes}")
             found.extra += await _flushes(scene, plan)
+        for number in range(plan.disks):
+            scene.say(f"disks, round {number + 1} of {plan.disks}")
+            found.extra += await _disks(scene, plan)
         scene.lab.company = None
     for number in range(plan.traces):
         scene.say(f"traces, round {number + 1} of {plan.traces}")
@@ -112,6 +119,7 @@ async def _round(scene: Scene, plan: Plan, *, backwards: bool) -> list[Point]:
             ]
             order = reversed(pair) if backwards else pair
             points += [scene.show(await measure()) for measure in order]
+    points.append(scene.show(await scene.lab.hops(seconds=plan.seconds)))
     for kind in (Kind.TRANSFER, Kind.TRIP):
         most = max(point.per_second for point in points if point.subject == kind)
         for share in SHARES:
@@ -134,6 +142,33 @@ async def _flushes(scene: Scene, plan: Plan) -> list[Point]:
         )
         for kind, load in ((Kind.TRANSFER, 32), (Kind.TRIP, 64))
     ]
+
+
+async def _disks(scene: Scene, plan: Plan) -> list[Point]:
+    """Measure on the disk as it is, and on one that takes its time.
+
+    Postgres sleeps before each flush, with the log locked, and then flushes all that has
+    come: https://www.postgresql.org/docs/current/runtime-config-wal.html (commit_delay).
+    """
+    points: list[Point] = []
+    try:
+        for name, delay_us in DISKS.items():
+            await _delay_flushes(scene.servers, delay_us)
+            pace = InFlight(DISK_LOAD)
+            point = await scene.lab.ours(
+                Kind.TRANSFER, pace, seconds=plan.seconds, name=f"{Kind.TRANSFER}, {name}"
+            )
+            points.append(scene.show(point))
+    finally:
+        await _delay_flushes(scene.servers, 0)
+    return points
+
+
+async def _delay_flushes(servers: Servers, microseconds: int) -> None:
+    dsn = servers.dsn("twofold")
+    await truth.execute(dsn, "ALTER SYSTEM SET commit_siblings = 0")
+    await truth.execute(dsn, f"ALTER SYSTEM SET commit_delay = {microseconds}")
+    await truth.execute(dsn, "SELECT pg_reload_conf()")
 
 
 async def _traces(scene: Scene, plan: Plan) -> list[Point]:
