@@ -53,6 +53,13 @@ bench: $(READY) ## measure what coordination costs, beside floors of the same ru
 bench-quick: $(READY) ## the same in two minutes: one round, fewer loads
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(READY) ## measure SQLAlchemy's two phases, and DBOS, beside ours (three minutes)
+	@test -e .twofold/peers/ready || { $(PYTHON) -m venv .twofold/peers \
+		&& .twofold/peers/bin/python -m pip --disable-pip-version-check install --quiet \
+			--require-hashes -r tests/bench/peers/requirements.lock && touch .twofold/peers/ready; }
+	@$(BIN)/python -m tests.bench.peers .twofold/peers/bin/python $(ARGS)
+
 .PHONY: curves
 curves: $(READY) ## measure how costs grow; ONLY=steps,memory; PICTURES=folder
 	@$(BIN)/python -m tests.bench.curves $(if $(ONLY),--only $(ONLY)) \
@@ -100,6 +107,7 @@ lock: ## pin every dependency anew with its hashes (needs uv)
 	$(COMPILE) --constraint requirements.lock pyproject.toml --output-file requirements-runtime.lock
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["java"])' \
 		| $(COMPILE) - --output-file requirements-java.lock
+	$(COMPILE) tests/bench/peers/requirements.in --output-file tests/bench/peers/requirements.lock
 
 .PHONY: jaeger
 jaeger: ## build Jaeger from source into ~/.cache/twofold (needs Go, minutes)
