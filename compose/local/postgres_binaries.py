@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def _copy_tree(tree: Path, copy: Path) -> None:
 def _stand_in(directory: Path) -> Path:
     """The directory under our area that holds the data for this one."""
     area = _area()
-    _sweep(area)
+    # Thousands of small files: nobody waits for that.
+    threading.Thread(target=_sweep, args=(area,), daemon=True).start()
     digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
     holder = area / f"data-{digest}"
     holder.mkdir(exist_ok=True)
