@@ -18,7 +18,11 @@ from wire.messages import (
 
 
 def too_large(message: AnyMessage, size: int) -> Event | None:
-    """Answer a command that no topic would take, as its participant would."""
+    """Answer a command that no topic would take, as its participant would.
+
+    An earlier attempt has a shorter number, and may have left, and been done: then this one
+    has failed, and nothing is refused.
+    """
     reason = f"its command would have {size} bytes, over {MAX_BODY_BYTES}"
     match message:
         case Prepare():
@@ -28,7 +32,7 @@ def too_large(message: AnyMessage, size: int) -> Event | None:
                 gid=message.gid,
                 step=message.step,
                 attempt=message.attempt,
-                result=Result.REFUSED,
+                result=Result.REFUSED if message.attempt == 1 else Result.FAILED,
                 reason=reason,
             )
         case Compensate():

@@ -13,6 +13,13 @@ SHARDS: Final = "coordinator/shards.py"
 MEMORY: Final = "coordinator/log/memory.py"
 
 SHELL: Final = (
+    Mutant(
+        "refuses a later attempt that is too large",
+        "coordinator/too_large.py",
+        "Result.REFUSED if message.attempt == 1 else Result.FAILED",
+        "Result.REFUSED",
+        "what an earlier attempt has done is not undone",
+    ),
     # ── the engine ───────────────────────────────────────────────────────────
     Mutant(
         "tells before it is durable",
