@@ -319,7 +319,7 @@ class Turn:
         live = self._recall(message.gid)
         letters = self._known.letters.get((message.topic, message.key), ())
         if live is not None:
-            self._react(live, Looked(message.step, tuple(letters)))
+            self._react(live, Looked(message.step, tuple(letters), told=True))
 
     def _refuse_strangers(self, shard: Shard, gid: str) -> None:
         name = gids.parse(gid)

@@ -34,7 +34,7 @@ def looked(saga: SagaState, event: Looked, now_us: int) -> Move:
         if _fits(saga, step, letter):
             return _done(Transition(saga), step, state, letter.event, now_us)
     asked = saga.asked.get(step.name)
-    if asked is None:
+    if asked is None or event.told:  # who was told may have been told of an earlier wait
         return Transition(saga, dropped="no letter fits")
     note = {**saga.asked, step.name: asked._replace(looked=True)}
     return Transition(replace(saga, asked=note))

@@ -73,6 +73,8 @@ class Looked(msgspec.Struct, frozen=True):
 
     step: str
     letters: tuple[Letter, ...]
+    told: bool = False
+    """Whether an event that came was the reason, and not that the step began to wait."""
 
 
 class WaitOver(msgspec.Struct, frozen=True):

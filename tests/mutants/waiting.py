@@ -15,6 +15,13 @@ WAITING: Final = (
         "the time of what was asked counts anew, and every answer reads the log",
     ),
     Mutant(
+        "takes news for a look into the box",
+        "coordinator/core/arrivals.py",
+        "    if asked is None or event.told:",
+        "    if asked is None:",
+        "who was told of an earlier wait sleeps before its own look, and dies in between",
+    ),
+    Mutant(
         "reads no sleeper again",
         "coordinator/engine.py",
         "        await self._rouse()\n",

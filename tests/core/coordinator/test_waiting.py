@@ -339,3 +339,12 @@ def test_a_wait_that_was_over_is_known_by_what_came_after_it() -> None:
 
     state, _ = rebuild(story.state, Traces(steps={"book": Did("done")}), START_US)
     assert state.phase is Phase.RUNNING
+
+
+def test_an_event_of_an_earlier_wait_is_no_look_for_a_later_one() -> None:
+    """Who sleeps before its own look is not found by what lies in the box, if it dies now."""
+    story = waits()
+    story.hear(Looked("paid", (letter({}, key="of before"),), told=True))
+
+    assert story.last.dropped
+    assert machine.shown(story.state, story.now_us).active
