@@ -17,7 +17,7 @@ from coordinator.core import children, machine
 from coordinator.core.events import Dismissed, Event, Revoked, Spawned
 from coordinator.core.records import Begun
 from coordinator.core.saga_state import SagaState
-from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Spawn, Transition
+from coordinator.core.transition import Dismiss, Errand, Heed, Return, Revoke, Spawn, Transition
 from coordinator.definitions import Definitions
 from coordinator.holdings import Holdings, Live
 from coordinator.recall import input_hash
@@ -67,12 +67,20 @@ class Errands:
                     self._spawn(live, errand)
                 case Return():
                     self._return(live)
+                case Heed():
+                    self._heed(live)
                 case Revoke():
                     self._revoke(errand.child)
                 case Dismiss():
                     if (child := self._holdings.live.get(errand.child)) is not None:
                         self._react(child, Dismissed())
         self._running = False
+
+    def _heed(self, child: Live) -> None:
+        """Revoke a child once more: while it was parked, nothing was done about that."""
+        begun, parent = child.state.begun, self._holdings.live.get(child.state.begun.parent)
+        if parent is not None and children.is_revoked(parent.state, begun.step, child.gid):
+            self._react(child, Revoked())
 
     def _return(self, child: Live) -> None:
         parent = self._holdings.live.get(child.state.begun.parent)

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from coordinator.core import compensation
 from coordinator.core.events import Returned, Spawned
 from coordinator.core.records import (
+    AnyRecord,
     Begun,
     ChildBegan,
     ChildEnded,
@@ -28,14 +29,15 @@ from coordinator.core.records import (
     Closed,
     Ended,
     LetGo,
+    Ordered,
     Outcome,
     StepUndone,
 )
 from coordinator.core.saga_state import Asked, Child, Phase, SagaState, StepPhase, StepState
-from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Spawn, Transition
+from coordinator.core.transition import Dismiss, Errand, Heed, Return, Revoke, Spawn, Transition
 from sagas.model import AnyDefinition, EvaluationFailed, Group, InputRefused, Saga, Step, SubSaga
 from wire import gids
-from wire.messages import Compensated, Result
+from wire.messages import Action, Compensated, Result
 
 Move: TypeAlias = Transition[SagaState]
 
@@ -75,12 +77,26 @@ def errands(step: Transition[Any]) -> Iterator[Errand]:
     over = Closed if saga else Ended
     if state.begun.parent and any(isinstance(record, over) for record in step.records):
         yield Return()
+    elif saga and state.begun.parent and any(_goes_on(record) for record in step.records):
+        yield Heed()
     # Its end as well: a log that was restored may know of that, and not have let them go.
     freed = any(isinstance(record, Closed | LetGo | Ended) for record in step.records)
     if saga and freed and state.phase in (Phase.CLOSED, Phase.ENDED) and not state.held:
         for name, one in state.steps.items():
             if one.child is not None and isinstance(state.definition.steps[name].work, SubSaga):
                 yield Dismiss(one.child.gid)
+
+
+def _goes_on(record: AnyRecord) -> bool:
+    if not isinstance(record, Ordered) or record.refused:
+        return False
+    return record.action in (Action.RETRY, Action.SKIP)
+
+
+def is_revoked(parent: Any, step: str, gid: str) -> bool:
+    """Tell whether the parent waits for this child to undo itself."""
+    child = parent.steps[step].child
+    return child is not None and child.gid == gid and child.undoing and child.outcome is None
 
 
 def ended(saga: SagaState, event: Returned, now_us: int) -> Move:

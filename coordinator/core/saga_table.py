@@ -81,7 +81,7 @@ RULES: Final = table(
         for phase in (_P.LOCKING, _P.RUNNING, _P.CLOSED)
     ),
     drop(_P.COMPENSATING, Kind.REVOKED, "it is going back already"),
-    drop(_P.PARKED, Kind.REVOKED, "a person decides; how it ends will tell"),
+    drop(_P.PARKED, Kind.REVOKED, "a person decides; it is told again if it is to go on"),
     drop(_P.ENDED, Kind.REVOKED, "its end is told"),
     *(
         on(phase, Kind.DISMISSED, belonging.let_go, "what it does stands for good")

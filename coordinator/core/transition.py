@@ -83,7 +83,11 @@ class Return(NamedTuple):
     """The parent is to know how this has ended."""
 
 
-Errand: TypeAlias = Spawn | Revoke | Dismiss | Return
+class Heed(NamedTuple):
+    """A person lets this go on: it is to hear whether its parent has gone back meanwhile."""
+
+
+Errand: TypeAlias = Spawn | Revoke | Dismiss | Return | Heed
 
 
 class Summary(NamedTuple):

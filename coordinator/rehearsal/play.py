@@ -14,7 +14,16 @@ from coordinator.core import children, machine
 from coordinator.core.events import Dismissed, Event, Published, Revoked, Spawned
 from coordinator.core.machine import State
 from coordinator.core.records import Begun, Entry, Ordered
-from coordinator.core.transition import Dismiss, Errand, Return, Revoke, Send, Spawn, Transition
+from coordinator.core.transition import (
+    Dismiss,
+    Errand,
+    Heed,
+    Return,
+    Revoke,
+    Send,
+    Spawn,
+    Transition,
+)
 from coordinator.rehearsal import keeper
 from coordinator.rehearsal.actors import DONE, Act, Actors, Part, target
 from coordinator.rehearsal.arrivals import Arrival, Arrivals, Happening, News
@@ -205,6 +214,8 @@ class Play:
                 self._tell(errand.child, Dismissed())
             case Spawn():
                 self._spawn(gid, errand)
+            case Heed():
+                pass  # nobody orders anything of a part here
 
     def _tell(self, gid: str, event: Event) -> None:
         self._take(gid, machine.react(self._states[gid], event, self.now_us))

@@ -36,6 +36,13 @@ PARTS: Final = (
         "a saga goes back, and its part does not",
     ),
     Mutant(
+        "lets a part go on that was revoked while it was parked",
+        "coordinator/core/children.py",
+        "        yield Heed()\n",
+        "        pass\n",
+        "a person lets it do all that its saga has turned back from",
+    ),
+    Mutant(
         "lets a child begin that is not wanted any more",
         "coordinator/errands.py",
         "        if children.has(parent.state, spawn):\n",

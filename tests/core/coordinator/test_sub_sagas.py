@@ -282,3 +282,25 @@ def test_a_newer_version_may_have_the_same_part_and_no_other() -> None:
     assert moving.objections(house.state(gid), load(newer, "newer.yaml")) == []
     [against] = moving.objections(house.state(gid), load(newer.replace("shipping", "post"), "x"))
     assert "ship is done; version 2 does `saga post` there, and not `saga shipping`" in against
+
+
+@pytest.mark.parametrize("action", [Action.RETRY, Action.SKIP])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after a takeover"])
+def test_what_was_revoked_while_it_was_parked_goes_back_once_it_goes_on(
+    action: Action, *, late: bool
+) -> None:
+    """Else it would do all that its saga has turned back from."""
+    house, gid, ship = shipping()
+    house.park(ship)
+    house.order(gid, Action.ABORT)
+    assert house.state(ship).phase is Phase.PARKED
+    if late:
+        house.crash()
+
+    house.order(ship, action, "pack" if action is Action.SKIP else "")
+
+    assert house.state(ship).phase is Phase.COMPENSATING
+    assert house.state(gid).phase is Phase.COMPENSATING
+    house.hear(undone(ship, "send"), undone(ship, "pack"), undone(gid, "book"))
+    assert house.state(gid).outcome is Outcome.COMPENSATED
+    assert not house.holdings.live
