@@ -76,10 +76,13 @@ def judge(mutant: Mutant, seeds: int) -> Verdict:
     return Verdict(*found, took_s) if found else Verdict("", "", "", took_s)
 
 
-def tests_of(mutant: Mutant) -> tuple[str, str]:
+def tests_of(mutant: Mutant) -> list[str]:
     """Name the tests that need no server: asked last, since each knows what it looks for."""
     page = "--ignore=tests/core/coordinator/test_state_tables.py"  # it compares with a page
-    return f"tests/core/{mutant.file.partition('/')[0]}", page
+    package = mutant.file.partition("/")[0]
+    # What a definition means is seen where it is carried out.
+    packages = (package, "coordinator") if package == "sagas" else (package,)
+    return [*(f"tests/core/{name}" for name in packages), page]
 
 
 class _Killer(NamedTuple):
