@@ -293,7 +293,7 @@ class Step:
     @property
     def has_effect(self) -> bool:
         """Whether it leaves something that going back must see to."""
-        return not isinstance(self.work, Gate | Wait | Approve) and self.each is None
+        return not isinstance(self.work, Gate | Wait | Approve)
 
     @property
     def is_apart(self) -> bool:

@@ -131,13 +131,6 @@ CORES: Final = (
         "one guest is invited by many letters, and the others by none",
     ),
     Mutant(
-        "undoes a step that was never many",
-        "sagas/model.py",
-        "        return not isinstance(self.work, Gate | Wait | Approve) and self.each is None\n",
-        "        return not isinstance(self.work, Gate | Wait | Approve)\n",
-        "a participant is asked to undo what nobody knows by that name",
-    ),
-    Mutant(
         "counts the time for all attempts from when it began",
         SAGA_STATE,
         "retry.allows(max(self.steps[step].first_us, self.clock_us), next_at_us)",
