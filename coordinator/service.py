@@ -41,6 +41,7 @@ from coordinator.shards import EngineStalled, Ownership
 from coordinator.telemetry.watcher import Watcher
 from coordinator.topics import definition_topics, ensure
 from coordinator.triggers import Triggers
+from sagas.files import files_of
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition
 from wire import gids
@@ -62,17 +63,9 @@ class NotReady(Exception):
     """The surroundings do not fit: what is wrong, and what to run."""
 
 
-def definition_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files meant by files and folders."""
-    found: list[Path] = []
-    for path in paths:
-        found.extend(sorted(path.glob("*.yaml")) if path.is_dir() else [path])
-    return found
-
-
 def load_files(paths: Sequence[Path]) -> list[AnyDefinition]:
     """Read definitions, or raise sagas.loader.DefinitionInvalid."""
-    return [load_bytes(file.read_bytes(), str(file)) for file in definition_files(paths)]
+    return [load_bytes(file.read_bytes(), str(file)) for file in files_of(paths)]
 
 
 def new_replica() -> str:

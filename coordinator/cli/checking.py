@@ -8,6 +8,7 @@ from typing import Any
 
 from coordinator.cli.output import Output, as_json, note, say
 from sagas.composition import misplaced
+from sagas.files import files_of
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition, Saga
 from sagas.problems import Problem
@@ -15,7 +16,7 @@ from sagas.problems import Problem
 
 def check(paths: Sequence[Path], output: Output) -> bool:
     """Report on each file; tell whether all are right."""
-    files = {file: look_at(file) for path in paths for file in files_in(path)}
+    files = {file: look_at(file) for file in files_of(paths)}
     together = [found for found in files.values() if not isinstance(found, list)]
     seen: dict[tuple[str, int], tuple[Path, str]] = {}
     report: list[dict[str, Any]] = []
@@ -30,7 +31,7 @@ def check(paths: Sequence[Path], output: Output) -> bool:
     if output is Output.JSON:
         as_json(report)
     elif not files:
-        note(f"there is no *.yaml in {', '.join(map(str, paths))}")
+        note(f"there is no *.yaml or *.yml in {', '.join(map(str, paths))}")
     return bool(files) and all(entry["ok"] for entry in report)
 
 
@@ -44,11 +45,6 @@ def definition_in(file: Path, output: Output = Output.TEXT) -> AnyDefinition | N
     else:
         _print(file, None, found)
     return None
-
-
-def files_in(path: Path) -> list[Path]:
-    """Return a file, or those of a folder."""
-    return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
 
 
 def look_at(file: Path) -> AnyDefinition | list[Problem]:

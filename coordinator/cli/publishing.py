@@ -14,8 +14,9 @@ from coordinator.definitions import publish as store
 from coordinator.log.ask import ask
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import LogUnavailable, VersionTaken
-from coordinator.service import definition_files, load_files
+from coordinator.service import load_files
 from sagas.composition import misplaced, sub_sagas
+from sagas.files import files_of
 from sagas.loader import DefinitionInvalid
 from sagas.model import AnyDefinition
 
@@ -98,7 +99,7 @@ async def _have_their_parts(
         return
     async with reach.logs(config) as logs:
         known = {row[0] for row in await ask(logs[0], PUBLISHED, sorted(parts))}
-    files = zip(definition_files(paths), definitions, strict=True)
+    files = zip(files_of(paths), definitions, strict=True)
     problems = [p for file, one in files for p in misplaced(one, str(file), definitions, known)]
     if problems:
         raise DefinitionInvalid(problems)

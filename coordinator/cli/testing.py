@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coordinator.cli.checking import files_in, look_at
+from coordinator.cli.checking import look_at
 from coordinator.cli.output import Output, as_json, compact, note, say
 from coordinator.cli.plain import span
 from coordinator.rehearsal.actors import Asked
@@ -15,6 +15,7 @@ from coordinator.rehearsal.arrivals import News
 from coordinator.rehearsal.play import Happened
 from coordinator.rehearsal.script import ScenarioFile
 from coordinator.rehearsal.trial import Tried, label, try_all
+from sagas.files import files_of
 from sagas.loader import DefinitionInvalid
 from sagas.model import AnyDefinition
 from sagas.problems import Problem
@@ -24,14 +25,14 @@ from sagas.source import Source, decoded
 
 def test(paths: Sequence[Path], output: Output) -> bool:
     """Play the scenarios of each file; tell whether all went as expected."""
-    files = [file for path in paths for file in files_in(path)]
+    files = files_of(paths)
     report = {file: _try(file) for file in files}
     if output is Output.JSON:
         as_json([_as_json(file, found) for file, found in report.items()])
     else:
         _print(report)
     if not files:
-        note(f"there is no *.yaml in {', '.join(map(str, paths))}")
+        note(f"there is no *.yaml or *.yml in {', '.join(map(str, paths))}")
     return bool(files) and all(map(_ok, report.values()))
 
 
