@@ -214,7 +214,7 @@ class Turn:
             digest,
             self._now_us,
             *summary,
-            search=terms(definition.index, begun.input),
+            search=terms(definition.index, begun.input, definition.private),
         )
         self._holdings.hold(live)
         self._apply(live, first)

@@ -117,7 +117,7 @@ class Page:
                 input_hash(asked.begin.input),
                 asked.at_us,
                 *machine.summary(state),
-                search=terms(definition.index, asked.begin.input),
+                search=terms(definition.index, asked.begin.input, definition.private),
             )
         )
         self._tell(asked.gid, state, lost=True)

@@ -100,7 +100,7 @@ def load(text: str, origin: str) -> AnyDefinition:
         DefinitionInvalid: with every problem that was found.
 
     """
-    return _load(text, origin, lint, unheeded)
+    return _load(text, origin, lint, _unwise)
 
 
 def load_published(text: str, origin: str) -> AnyDefinition:
@@ -113,14 +113,14 @@ def load_published(text: str, origin: str) -> AnyDefinition:
         DefinitionInvalid: it cannot be understood at all.
 
     """
-    return _load(text, origin, disorder, lambda _source: ())
+    return _load(text, origin, disorder, lambda _source, _document: ())
 
 
 def _load(
     text: str,
     origin: str,
     judge: Callable[[Source, SagaDocument], Collection[Problem]],
-    reread: Callable[[Source], Iterable[Problem]],
+    reread: Callable[[Source, SagaDocument | AtomicDocument], Iterable[Problem]],
 ) -> AnyDefinition:
     source = Source(text, origin)
     document = shape(source)
@@ -132,9 +132,14 @@ def _load(
         if _NO_ORDER & {problem.code for problem in reader.problems}:
             raise DefinitionInvalid(reader.problems)  # nothing is known to be done before
         definition = reader.saga(document)
-    if problems := reader.problems or list(reread(source)):
+    if problems := reader.problems or list(reread(source, document)):
         raise DefinitionInvalid(problems)
     return definition
+
+
+def _unwise(source: Source, document: SagaDocument | AtomicDocument) -> Iterable[Problem]:
+    """Find what can be followed, and was hardly meant."""
+    return (*unheeded(source), *exposed(source, document))
 
 
 def disorder(source: Source, document: SagaDocument) -> list[Problem]:
@@ -430,9 +435,7 @@ class _Reader:
     def _private(
         self, document: SagaDocument | AtomicDocument, find: Find | None
     ) -> Private | None:
-        """Tell what is not to be shown, and must not be named where everything is."""
-        if find is not None:
-            self.problems += exposed(self._source, document)
+        """Tell what is not to be shown."""
         parts = document.branches if isinstance(document, AtomicDocument) else document.steps
         hidden = [name for name, part in parts.items() if part.sensitive]
         return Private(find or no_places, hidden) if find is not None or hidden else None

@@ -39,6 +39,8 @@ _PARTS: Final = (
 _PART_LISTS: Final = ("prefixItems",)
 _PART_MAPS: Final = ("$defs", "definitions", "patternProperties", "properties")
 _REFERENCES: Final = ("$ref", "$dynamicRef")
+_MOST: Final = 10_000
+"""Places that are looked at for what is sensitive: parts that share parts have no end of them."""
 
 
 _WORDS: Final = frozenset(cast("Any", Draft202012Validator).VALIDATORS) | {
@@ -146,12 +148,36 @@ def has_sensitive(schema: Schema) -> bool:
 
 
 def sensitive_names(schema: Schema) -> list[str]:
-    """Name, with dots, the properties that are always sensitive."""
-    return [
-        ".".join(map(str, path[1::2]))
-        for part, path in _subschemas(schema, ())
-        if part.get("sensitive") is True and set(path[::2]) == {"properties"}
-    ]
+    """Name, with dots, the properties that are sensitive, or may be: wherever that is said."""
+    registry: Any = cast("Any", Registry)()
+    resolver: Any = registry.resolver_with_root(DRAFT202012.create_resource(schema))
+    found = _sensitive(schema, (), resolver, (), set())
+    return [*dict.fromkeys(".".join(names) for names in found)]
+
+
+def _sensitive(
+    schema: Any,
+    names: tuple[str, ...],
+    resolver: Any,
+    opened: tuple[int, ...],
+    seen: set[tuple[int, tuple[str, ...]]],
+) -> Iterator[tuple[str, ...]]:
+    """Follow references, each once on the way: what holds itself has no last name."""
+    me = id(schema)
+    if not isinstance(schema, dict) or me in opened or (me, names) in seen or len(seen) > _MOST:
+        return
+    part = cast("dict[str, Any]", schema)
+    if part.get("sensitive") is True:
+        yield names
+        return
+    opened = (*opened, me)
+    seen.add((me, names))
+    same = [inner for inner, _ in _inner(part, (_SAME, _SAME_LISTS, _SAME_MAPS))]
+    same += [resolver.lookup(part[word]).contents for word in _REFERENCES if word in part]
+    for inner in same:
+        yield from _sensitive(inner, names, resolver, opened, seen)
+    for name, inner in part.get("properties", {}).items():
+        yield from _sensitive(inner, (*names, name), resolver, opened, seen)
 
 
 def _resolved(resolver: Any, reference: str, path: Path, known: set[int]) -> Any:

@@ -25,6 +25,6 @@ def exposed(source: Source, document: SagaDocument | AtomicDocument) -> Iterator
                 said = f"`{name}` is sensitive, and whoever asks who has a lock sees its name"
                 yield source.problem("sensitive-key", said, path=path)
         for i, field in enumerate(document.index):
-            if f"{field}.".startswith(f"{name}.") or f"{name}.".startswith(f"{field}."):
+            if not name or f"{field}.".startswith(f"{name}.") or f"{name}.".startswith(f"{field}."):
                 said = f"`{field}` is sensitive, and would be found by it"
                 yield source.problem("sensitive-key", said, path=("index", i))

@@ -480,4 +480,11 @@ CORES: Final = (
         "",
         "a participant that says which card it refuses has it in lists, traces and outcomes",
     ),
+    Mutant(
+        "lets one be found by what is sensitive",
+        "sagas/search.py",
+        "        if any(names[: len(path)] == path for path in hidden):\n            continue\n",
+        "",
+        "a card whose schema stands elsewhere in the file is in every row, and in an index",
+    ),
 )
