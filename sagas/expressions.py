@@ -3,7 +3,8 @@
 The only module that knows the CEL library. Its habits that matter here: an
 error at run time is a value and not an exception; int and double do not mix
 (`double(input.n) * 1.5`); integers have 64 bits; it follows nested data on the
-C stack, so what is nested too deeply would end the process.
+C stack, so what is nested too deeply would end the process; and it cuts texts
+at a zero character, so that what differs would be equal.
 
 What an expression may name is declared to CEL as it stands: `steps.book` is
 one name. So CEL itself finds a reference to a step that is not there.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -240,8 +241,8 @@ def _bound(source: str, used: tuple[_Binding, ...], scope: Scope) -> dict[str, A
         else:
             if isinstance(value, dict):
                 value = _narrowed(cast("dict[str, Any]", value), fields)
-            if not _shallow(value, MAX_DEPTH):
-                raise EvaluationFailed(f"`{source}`: `{name}` is nested too deeply")
+            if against := _unfit(value, MAX_DEPTH):
+                raise EvaluationFailed(f"`{source}`: `{name}` {against}")
             data[name] = value
     return data
 
@@ -252,14 +253,20 @@ def _narrowed(value: Mapping[str, Any], fields: frozenset[str] | None) -> dict[s
     return {field: value[field] for field in fields if field in value}
 
 
-def _shallow(value: Any, levels: int) -> bool:
+def _unfit(value: Any, levels: int) -> str:
+    """Say why a value must not be handed to CEL, if it must not."""
+    if isinstance(value, str):
+        return "has a text with a zero character, and would be cut there" if "\0" in value else ""
     if isinstance(value, dict):
-        inner: Collection[Any] = cast("dict[str, Any]", value).values()
+        pairs = cast("dict[str, Any]", value)
+        inner: Iterable[Any] = (*pairs, *pairs.values())
     elif isinstance(value, list):
         inner = cast("list[Any]", value)
     else:
-        return True
-    return levels > 0 and all(_shallow(one, levels - 1) for one in inner)
+        return ""
+    if levels == 0:
+        return "is nested too deeply"
+    return next(filter(None, (_unfit(one, levels - 1) for one in inner)), "")
 
 
 def _as_json(source: str, value: Any) -> Json:

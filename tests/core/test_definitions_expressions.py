@@ -258,3 +258,12 @@ def test_a_text_that_mentions_a_step_needs_no_fallback() -> None:
     """Only what stands in braces is an expression."""
     undo = 'undo: {call: seats.free, with: {n: "see steps.book"}}'
     assert problems("undo: seats.free", undo) == []
+
+
+@pytest.mark.parametrize("value", ["a\0b", ["a\0b"], {"a\0b": 1}, {"k": {"x": "a\0"}}])
+@pytest.mark.parametrize("source", ["input.k == 'a'", "size(input.k)", "[input.k]"])
+def test_a_text_with_a_zero_character_equals_none_without(source: str, value: object) -> None:
+    """CEL's library cuts it there: whoever writes an event could pass for somebody else."""
+    with pytest.raises(EvaluationFailed, match="zero character"):
+        compile_expression(source, NAMES)({"input": {"k": value}})
+    assert compile_expression("input.k", NAMES)({"input": {"k": value}}) == value

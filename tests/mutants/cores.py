@@ -481,6 +481,13 @@ CORES: Final = (
         "a participant that says which card it refuses has it in lists, traces and outcomes",
     ),
     Mutant(
+        "takes texts for equal that differ after a zero character",
+        "sagas/expressions.py",
+        'if "\\0" in value else ""',
+        'if "\\0\\0" in value else ""',
+        "who writes an event passes for somebody else",
+    ),
+    Mutant(
         "lets one be found by what is sensitive",
         "sagas/search.py",
         "        if any(names[: len(path)] == path for path in hidden):\n            continue\n",
