@@ -15,6 +15,7 @@ from sagas.model import (
     Group,
     OnRefused,
     OnTimeout,
+    OnUnknown,
     Saga,
     Step,
     Wait,
@@ -131,9 +132,9 @@ def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterat
             continue
         # Something goes wrong only after this step is done, so that it is undone.
         last = _last_before_pivot(saga, name, wanted)
-        refusable = saga.steps[last].on_refused is OnRefused.CONTINUE
-        asked = _asked_first(saga, last)
-        why: Acts = {(asked, Part.DO): (Act.LOST if last == name or refusable else Act.REFUSED,)}
+        if _never_turns(saga.steps[last]):
+            continue
+        why: Acts = {(_asked_first(saga, last), Part.DO): (_turns(saga.steps[last], name),)}
         if isinstance(saga.steps[name].work, Group):
             yield from _undo_of_group(saga.steps[name], why if last != name else {})
             continue
@@ -143,6 +144,19 @@ def _of_saga(saga: Saga, wanted: Collection[str], of: Collection[str]) -> Iterat
         yield Scenario(undo, why, Crash(name, Part.UNDO, answered=False))
         undo = _CRASH.format(f"after {name} is undone")
         yield Scenario(undo, why, Crash(name, Part.UNDO, answered=True))
+
+
+def _never_turns(step: Step) -> bool:
+    """Tell whether a saga goes on whatever becomes of a step: of a part, silence is a no."""
+    return step.is_apart and step.on_refused is OnRefused.CONTINUE
+
+
+def _turns(last: Step, name: str) -> Act:
+    """Tell what of the last step turns a saga back, so that a step is undone."""
+    if last.name != name and last.on_refused is not OnRefused.CONTINUE:
+        return Act.REFUSED
+    # Of its own step that leaves nothing to undo; but it is asked for all the same.
+    return Act.FAILED if last.on_unknown is OnUnknown.PARK else Act.LOST
 
 
 def _of_waiting(step: Step) -> Iterator[Scenario]:
@@ -170,6 +184,7 @@ def _last_before_pivot(saga: Saga, name: str, wanted: Collection[str]) -> str:
         and one != pivot
         and pivot not in before[one]
         and saga.steps[one].has_effect
+        and not _never_turns(saga.steps[one])
     ]
     return later[-1] if later else name
 

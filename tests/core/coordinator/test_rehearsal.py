@@ -220,6 +220,25 @@ def test_what_comes_after_the_end_is_heard(monkeypatch: pytest.MonkeyPatch) -> N
     assert ends(LINE)["b answers only after the deadline"].verdict is Verdict.HALF_DONE
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "{call: x.b, undo: x.ub, on_unknown: park}",
+        "{call: x.b, undo: x.ub, on_unknown: park, on_refused: continue}",
+        "{on_refused: continue, atomic: {branches: {l: {call: y.l, undo: y.ul}}}}",
+    ],
+)
+def test_an_undo_is_asked_for_whatever_the_last_step_says(last: str) -> None:
+    """Its silence may park the saga, and its no may not turn it."""
+    text = f"saga: t\nversion: 1\nsteps:\n  a: {{call: x.a, undo: x.ua}}\n  b: {last}\n"
+    found = {end.scenario: end for end in rehearse(load(text, "t.yaml"), {}, {})}
+    for name in ("a", "b"):
+        end = found.get(f"undoing {name} is refused")
+        if end is not None:
+            assert end.reason.startswith(f"{name} could not be undone: refused")
+    assert found["undoing a is refused"].stands == ("a",)
+
+
 @given(definition=sagas())
 @settings(max_examples=60, deadline=None)
 def test_a_scenario_of_an_undo_comes_to_that_undo(definition: Saga) -> None:
@@ -227,9 +246,9 @@ def test_a_scenario_of_an_undo_comes_to_that_undo(definition: Saga) -> None:
     found = ends(definition)
     for name, one in definition.steps.items():
         end = found.get(f"undoing {name} is refused")
-        if end is not None and one.on_unknown is not OnUnknown.PARK:
+        if end is not None:
             assert end.reason.startswith(f"{name} could not be undone: refused")
-            assert name in end.stands
+            assert name in end.stands or one.on_unknown is OnUnknown.PARK
 
 
 @given(definition=sagas())
