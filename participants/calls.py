@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from wire.messages import Json
+
+MAX_REASON: Final = 2_000
+"""Characters of a reason that are told. One must never make a reply too large for Kafka."""
+
+
+def sayable(said: object) -> str:
+    """Return a text that any reply can carry: of no great length, and no half characters.
+
+    A reason may quote what came from anywhere, such as an emoji that was cut in half.
+    """
+    text = str(said).encode("utf-8", "replace").decode()
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Verdict(Exception):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = sayable(reason)
 
 
 class Refused(Verdict):

@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from participants.calls import sayable
 from participants.generations import Generations
 from participants.witness import Witness
 
@@ -210,7 +211,7 @@ def describe(error: BaseException) -> str:
     """Say an error in one line."""
     code = sqlstate(error)
     text = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return f"{text} ({code})" if code else text
+    return f"{sayable(text)} ({code})" if code else sayable(text)
 
 
 def with_database(dsn: str, database: str | None) -> str:

@@ -12,9 +12,11 @@ import pytest
 from participants import Busy, Call, Failed, Participant, ReadOnly, Refused
 from participants.app import MAX_RESULT_BYTES
 from participants.barrier import Item, Performed
-from participants.calls import Verdict
-from participants.connections import DatabaseAway, is_away, is_busy, with_database
+from participants.calls import MAX_REASON, Verdict
+from participants.connections import DatabaseAway, describe, is_away, is_busy, with_database
 from participants.step import Asked
+from wire.envelope import Envelope, seal, unseal
+from wire.messages import Executed, Result
 
 CALL = Call("tf1.test.1.0.00000000000000000000000000000001", "reserve", "do", {"n": 1})
 
@@ -102,6 +104,20 @@ async def test_a_bug_is_a_failure_with_its_text() -> None:
     (outcome,) = (await answer(raises=KeyError("sku"))).outcomes
     assert isinstance(outcome, Failed)
     assert outcome.reason == "KeyError: 'sku'"
+
+
+@pytest.mark.parametrize("reason", ["half: \ud83d", "long"], ids=["half", "long"])
+@pytest.mark.parametrize("kind", [Refused, Failed, ValueError, asyncpg.DataError])
+async def test_a_reason_can_always_be_told(kind: type[Exception], reason: str) -> None:
+    """A reply that Kafka refuses would end the session of everyone, again and again."""
+    error = kind(reason if reason != "long" else "x" * 2 * MAX_REASON)
+    (outcome,) = (await answer(raises=error)).outcomes
+    assert isinstance(outcome, Verdict)
+    for told in (outcome.reason, describe(error)):
+        said = Executed(gid="g", step="s", attempt=1, result=Result.FAILED, reason=told)
+        record = seal(Envelope(said), topic="replies", source="/test", key="g")
+        assert unseal(record.headers, record.value).message == said
+        assert len(told) < MAX_REASON + 100
 
 
 @pytest.mark.parametrize("value", [object(), {"a": {1: object()}}, "x" * MAX_RESULT_BYTES])
