@@ -212,6 +212,7 @@ class _Ledger:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._written: dict[Key, Entry] = {}
+        self._new: list[Key] = []
         self.entries: dict[Key, Entry] = {}
 
     async def open(self, items: Sequence[Item]) -> None:
@@ -223,6 +224,7 @@ class _Ledger:
             key = (gid, step)
             self._written[key] = _PROVISIONAL[first[key]]
             self.entries[key] = Entry()
+            self._new.append(key)
         known = [key for key in first if key not in self.entries]
         if not known:
             return
@@ -231,6 +233,16 @@ class _Ledger:
             data = None if reply is None else msgspec.json.decode(reply)
             entry = Entry(Status(status), data, reason)
             self._written[gid, step] = self.entries[gid, step] = entry
+
+    async def is_gone(self) -> bool:
+        """Tell whether a handler has rolled back what was not its to end, and our rows with it.
+
+        Where there is a savepoint, its release fails, and says as much.
+        """
+        if self._connection.is_in_transaction() or not self._new:
+            return False
+        gids, steps = [key[0] for key in self._new], [key[1] for key in self._new]
+        return not await self._connection.fetch(READ, gids, steps)
 
     async def write(self) -> None:
         """Write what has changed, in one statement."""
@@ -307,7 +319,7 @@ class _Walk:
     async def _perform(self, items: Sequence[Item]) -> Performed:
         if not self._guarded:
             performed = await self._handlers.perform(self._connection, items)
-            if not performed.clean:
+            if not performed.clean or await self._ledger.is_gone():
                 raise _Spoiled
             return performed
         await self._connection.execute("SAVEPOINT twofold")

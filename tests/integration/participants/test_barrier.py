@@ -186,6 +186,18 @@ async def test_a_result_is_kept_as_it_was(run: Runner) -> None:
     assert (await run(execute(gid, odd)))[0].data == odd
 
 
+async def test_a_handler_that_rolls_back_takes_nothing_of_others_with_it(
+    run: Runner, database: Database
+) -> None:
+    """Nothing is told as done whose row, and whose effect, are gone."""
+    first, last = new_gid(), new_gid()
+    culprit = execute(new_gid(), "ROLLBACK", command="answer")
+    replies = await run(execute(first, kept(first)), culprit, execute(last, kept(last)))
+    assert [reply.result for reply in replies] == [DONE, Result.FAILED, DONE]
+    assert await database.items() == {f"{first}/s": 1, f"{last}/s": 1}
+    assert await rows(database) == {first: "done", last: "done"}
+
+
 @pytest.mark.parametrize("sql", ["SELECT 1/0", "SELECT 1/0 AS quietly"])
 async def test_a_statement_whose_failure_is_hidden_is_not_done(
     run: Runner, database: Database, sql: str
