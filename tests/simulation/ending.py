@@ -178,6 +178,8 @@ def _money(check: Check) -> None:
     total = 0
     for database in check.databases.values():
         for effect in database.ledger:
-            if check.facts[effect.gid].outcome not in PARKING:
+            facts = check.facts[effect.gid]
+            left_out = facts.short and facts.outcome is Outcome.COMMITTED
+            if facts.outcome not in PARKING and not left_out:
                 total += effect.amount
     check.insist(total == 0, "money is neither made nor lost", f"{total}")

@@ -53,6 +53,8 @@ class Facts:
     told: set[Ending] = field(default_factory=set[Ending])
     """What it was to tell: also that it was parked, before it was moved."""
     moved: bool = False
+    short: bool = False
+    """Whether it was moved to a version that leaves out a step, and the step's money with it."""
 
     def goes_otherwise(
         self, record: StepSpread | Moved, by_hash: Mapping[str, AnyDefinition]
@@ -64,6 +66,10 @@ class Facts:
         old, newer = self.saga, by_hash[record.definition]
         assert isinstance(newer, Saga)
         new = spread_alike(newer, old)
+        self.short |= any(
+            wanted(old, name) and not wanted(new, name)
+            for name in new.steps.keys() & old.steps.keys() - self.steps_done
+        )
         self.definition, self.moved = self._settled(new), True
         done = [name for name in self.steps_done if name in new.steps]
         ready = all(self.steps_done.issuperset(new.steps[name].needs) for name in done)
