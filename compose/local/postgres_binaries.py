@@ -9,10 +9,13 @@ parent directory is closed to it, they are placed in an area of ours under
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import stat
 import subprocess
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -98,8 +101,7 @@ def _copy_tree(tree: Path, copy: Path) -> None:
 def _stand_in(directory: Path) -> Path:
     """The directory under our area that holds the data for this one."""
     area = _area()
-    # Thousands of small files: nobody waits for that.
-    threading.Thread(target=_sweep, args=(area,), daemon=True).start()
+    _sweep(area)
     digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
     holder = area / f"data-{digest}"
     holder.mkdir(exist_ok=True)
@@ -114,10 +116,21 @@ def _stand_in(directory: Path) -> Path:
 
 
 def _sweep(area: Path) -> None:
-    """Remove the data of directories that no longer exist."""
+    """Remove the data of directories that no longer exist.
+
+    It gets another name first, and so is nobody's any more: a directory may be there again
+    while thousands of its old files are being removed, for which nobody waits.
+    """
     for origin in area.glob(f"data-*/{ORIGIN}"):
-        if not Path(origin.read_text(encoding="utf-8")).exists():
-            shutil.rmtree(origin.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process was first
+            if not Path(origin.read_text(encoding="utf-8")).exists():
+                origin.parent.rename(area / f"gone-{secrets.token_hex(8)}")
+    threading.Thread(target=_remove, args=(sorted(area.glob("gone-*")),), daemon=True).start()
+
+
+def _remove(directories: Iterable[Path]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _area() -> Path:
