@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from participants import witness as module
 from participants.witness import Witness
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever this process has run before: the simulation silences every logger."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    monkeypatch.setattr(module, "logger", structlog.get_logger())
+    yield
+    structlog.configure(**before)
 
 
 class Rows:
