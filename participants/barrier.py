@@ -22,8 +22,16 @@ import asyncpg
 import msgspec
 import structlog
 
+from participants import guard
 from participants.calls import Call, Failed, Locked, Outcome, ReadOnly, Verdict
-from participants.connections import Connection, Connections, describe, is_away, is_busy
+from participants.connections import (
+    Connection,
+    Connections,
+    DatabaseAway,
+    describe,
+    is_away,
+    is_busy,
+)
 from participants.step import Asked, Entry, Reply, Status, absorb, settle
 from wire import failpoints
 from wire.messages import Result
@@ -48,6 +56,13 @@ READ: Final = """
       JOIN unnest($1::text[], $2::text[]) AS v(gid, step) USING (gid, step)
      ORDER BY b.gid, b.step
        FOR UPDATE OF b
+"""
+
+# Changes nothing, but from now on the guard is there.
+GUARD: Final = """
+    UPDATE twofold.barrier b SET gid = b.gid
+      FROM unnest($1::text[], $2::text[]) AS v(gid, step)
+     WHERE (b.gid, b.step) = (v.gid, v.step)
 """
 
 UPDATE: Final = """
@@ -117,6 +132,10 @@ class _Spoiled(Exception):
     """A handler said no, and its transaction has the effects of others as well."""
 
 
+class _Ended(_Spoiled):
+    """A handler has ended the transaction, or tried to. Nothing of it is so; see guard.py."""
+
+
 async def run_batch(
     connections: Connections, items: Sequence[Item], handlers: Handlers
 ) -> list[Reply | None]:
@@ -165,12 +184,16 @@ async def _obey(
 
 
 def _begin(lock_ms: int) -> str:
-    return f"BEGIN; SET LOCAL lock_timeout = {lock_ms}"
+    return f"BEGIN; SET LOCAL lock_timeout = {lock_ms}; {guard.AT_WORK}"
 
 
 async def _alone(connection: Connection, item: Item, handlers: Handlers, begin: str) -> Reply:
     try:
         [reply], _ = await _transact(connection, [item], handlers, begin=begin, guarded=True)
+    except _Ended as error:
+        await _roll_back(connection, error)
+        guard.report(item.call)
+        return Reply(Result.FAILED, reason=guard.ENDED)
     except asyncpg.PostgresError as error:
         await _roll_back(connection, error)
         # Its row was locked for long, or a deferred constraint failed: not done.
@@ -179,8 +202,10 @@ async def _alone(connection: Connection, item: Item, handlers: Handlers, begin: 
 
 
 async def _roll_back(connection: Connection, error: Exception) -> None:
-    if is_away(error) or connection.is_closed():
+    if is_away(error):
         raise error
+    if connection.is_closed():  # and a handler has hidden it
+        raise DatabaseAway(describe(error)) from error
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
 
@@ -200,8 +225,7 @@ async def _transact(
     walk = _Walk(connection, ledger, handlers, guarded=guarded)
     replies = await walk.run(items)
     await ledger.write()
-    if await connection.execute("COMMIT") != "COMMIT":
-        raise _Spoiled  # a handler hid the failure of a statement: nothing of this is so
+    await connection.execute(guard.COMMIT)
     failpoints.hit("P12")
     return replies, walk.locked
 
@@ -212,7 +236,6 @@ class _Ledger:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._written: dict[Key, Entry] = {}
-        self._new: list[Key] = []
         self.entries: dict[Key, Entry] = {}
 
     async def open(self, items: Sequence[Item]) -> None:
@@ -224,7 +247,6 @@ class _Ledger:
             key = (gid, step)
             self._written[key] = _PROVISIONAL[first[key]]
             self.entries[key] = Entry()
-            self._new.append(key)
         known = [key for key in first if key not in self.entries]
         if not known:
             return
@@ -233,16 +255,10 @@ class _Ledger:
             data = None if reply is None else msgspec.json.decode(reply)
             entry = Entry(Status(status), data, reason)
             self._written[gid, step] = self.entries[gid, step] = entry
-
-    async def is_gone(self) -> bool:
-        """Tell whether a handler has rolled back what was not its to end, and our rows with it.
-
-        Where there is a savepoint, its release fails, and says as much.
-        """
-        if self._connection.is_in_transaction() or not self._new:
-            return False
-        gids, steps = [key[0] for key in self._new], [key[1] for key in self._new]
-        return not await self._connection.fetch(READ, gids, steps)
+        undone = {item.key for item in items if item.asked is Asked.COMPENSATE}
+        bare = [key for key in known if key in undone and self.entries[key].status is Status.DONE]
+        if bare:  # new rows are guarded as they are
+            await self._connection.execute(GUARD, [k[0] for k in bare], [k[1] for k in bare])
 
     async def write(self) -> None:
         """Write what has changed, in one statement."""
@@ -319,18 +335,21 @@ class _Walk:
     async def _perform(self, items: Sequence[Item]) -> Performed:
         if not self._guarded:
             performed = await self._handlers.perform(self._connection, items)
-            if not performed.clean or await self._ledger.is_gone():
+            if not performed.clean or not self._connection.is_in_transaction():
                 raise _Spoiled
             return performed
         await self._connection.execute("SAVEPOINT twofold")
         performed = await self._handlers.perform(self._connection, items)
-        if performed.clean:
-            try:
-                await self._connection.execute("RELEASE twofold")
-            except asyncpg.InFailedSQLTransactionError:
-                performed = Performed([_IGNORED] * len(items), clean=False)
-        if not performed.clean:
-            await self._connection.execute("ROLLBACK TO twofold; RELEASE twofold")
+        try:
+            if performed.clean:
+                try:
+                    await self._connection.execute("RELEASE twofold")
+                except asyncpg.InFailedSQLTransactionError:
+                    performed = Performed([_IGNORED] * len(items), clean=False)
+            if not performed.clean:
+                await self._connection.execute("ROLLBACK TO twofold; RELEASE twofold")
+        except guard.NOT_OURS as error:
+            raise _Ended from error
         return performed
 
 

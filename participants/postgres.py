@@ -3,8 +3,8 @@
 The rules are in branch.py; this is how their deeds are done.
 
 PREPARE TRANSACTION takes its name as a literal only, so names are checked and
-then quoted. It answers a failed transaction with ROLLBACK and no error, so its
-answer is checked. It cannot be combined with asyncpg's transaction blocks,
+then quoted. It answers a failed transaction with ROLLBACK and no error, but what is
+sent with it fails there (guard.py). It cannot be combined with asyncpg's transaction blocks,
 which would send a COMMIT of their own, so BEGIN is written out.
 """
 
@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from participants import guard
 from participants.branch import Answer, Asked, Came, Do, Report, Seen, Sight, pursue
 from participants.calls import Call, Outcome, ReadOnly, Verdict
 from participants.connections import (
@@ -254,9 +255,9 @@ class OneBranch:
         failpoints.hit("P1")
         try:
             # Names are checked, so they can stand here as literals, and the
-            # three statements travel as one.
+            # four statements travel as one.
             tag = await self._connection.execute(
-                f"BEGIN; SET LOCAL lock_timeout = {self._lock_ms()};"  # noqa: S608
+                f"BEGIN; SET LOCAL lock_timeout = {self._lock_ms()}; {guard.AT_WORK};"  # noqa: S608
                 " INSERT INTO twofold.branch (gid, branch, status) VALUES"
                 f" ('{self._gid}', '{self._branch}', 'committed') ON CONFLICT DO NOTHING"
             )
@@ -270,6 +271,8 @@ class OneBranch:
             await self.discard()
             return _STALE
         outcome = await self._work(self._connection, self._call)
+        if not self._connection.is_in_transaction():
+            return self._ended()
         match outcome:
             case ReadOnly(data):
                 return Report(Came.READ_ONLY, data)
@@ -279,6 +282,14 @@ class OneBranch:
                 self._data = data
                 return Report(Came.DONE, data)
 
+    def _ended(self) -> Report:
+        assert self._call is not None
+        guard.report(self._call)
+        return Report(Came.FAILED, reason=guard.ENDED)
+
+    def _why_not(self, error: asyncpg.PostgresError) -> Report:
+        return self._ended() if isinstance(error, guard.NOT_OURS) else _why_not(error)
+
     def _lock_ms(self) -> int:
         """Spread the patience with locks, so that of two that wait for each other one gives up."""
         spread = int(self._gid[-4:], 16) % LOCK_MS
@@ -287,11 +298,10 @@ class OneBranch:
     async def _prepare(self) -> Report:
         failpoints.hit("P2")
         try:
-            tag = await _crashing("P3", self._connection, f"PREPARE TRANSACTION '{self._name}'")
+            prepare = f"{guard.DONE}; PREPARE TRANSACTION '{self._name}'"
+            await _crashing("P3", self._connection, prepare)
         except asyncpg.PostgresError as error:
-            return _why_not(error)
-        if tag != "PREPARE TRANSACTION":
-            return _WENT_ON
+            return self._why_not(error)
         return _TOOK
 
     async def _commit_work(self) -> Report:
@@ -299,11 +309,9 @@ class OneBranch:
             if self._data is not None:
                 reply = msgspec.json.encode(self._data).decode()
                 await self._connection.execute(KEEP_REPLY, self._gid, self._branch, reply)
-            tag = await self._connection.execute("COMMIT")
+            await self._connection.execute(guard.COMMIT)
         except asyncpg.PostgresError as error:
-            return _why_not(error)
-        if tag != "COMMIT":
-            return _WENT_ON
+            return self._why_not(error)
         return _TOOK
 
     async def _mark(self, reason: str, patience: int) -> Report:
@@ -335,7 +343,7 @@ class OneBranch:
 
 
 def _why_not(error: asyncpg.PostgresError) -> Report:
-    """Say why a transaction could not be prepared or committed; it is rolled back by now."""
+    """Say why a transaction could not be prepared or committed; nothing of it is so."""
     state = sqlstate(error)
     if is_away(error):
         raise error
@@ -345,6 +353,8 @@ def _why_not(error: asyncpg.PostgresError) -> Report:
         raise NoSlot(describe(error))
     if is_busy(error):
         return Report(Came.BUSY, reason=describe(error))
+    if isinstance(error, asyncpg.InFailedSQLTransactionError):
+        return _WENT_ON
     # A deferred constraint, or something that cannot be prepared at all.
     return Report(Came.FAILED, reason=describe(error))
 

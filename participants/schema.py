@@ -1,4 +1,4 @@
-"""The three tables that a participant's database needs, and how they get there."""
+"""The tables that a participant's database needs, their guard, and how they get there."""
 
 from __future__ import annotations
 
@@ -43,6 +43,43 @@ CREATE TABLE IF NOT EXISTS twofold.generation (
     at         timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (cluster, shard)
 );
+
+-- A transaction in which handlers are at work is committed by nobody but whoever
+-- began it: see participants/guard.py.
+CREATE OR REPLACE FUNCTION twofold.handlers_are_done() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('twofold.handlers', true) IS DISTINCT FROM 'at work' THEN
+        RAISE 'a handler has ended the transaction in which it was called'
+            USING ERRCODE = 'invalid_transaction_termination';
+    END IF;
+    PERFORM set_config('twofold.handlers', 'done', true);
+END $$;
+
+CREATE OR REPLACE FUNCTION twofold.guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('twofold.handlers', true) = 'at work' THEN
+        RAISE 'a handler may not end its transaction, nor say SET CONSTRAINTS ALL IMMEDIATE'
+            USING ERRCODE = 'invalid_transaction_termination';
+    END IF;
+    RETURN NULL;
+END $$;
+
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'twofold.barrier'::regclass
+                                            AND tgname = 'guard') THEN
+        CREATE CONSTRAINT TRIGGER guard AFTER INSERT OR UPDATE OF gid ON twofold.barrier
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+            WHEN (current_setting('twofold.handlers', true) = 'at work')
+            EXECUTE FUNCTION twofold.guard();
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'twofold.branch'::regclass
+                                            AND tgname = 'guard') THEN
+        CREATE CONSTRAINT TRIGGER guard AFTER INSERT ON twofold.branch
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+            WHEN (current_setting('twofold.handlers', true) = 'at work')
+            EXECUTE FUNCTION twofold.guard();
+    END IF;
+END $$;
 """
 
 _LOCK_KEY: Final = 0x74776F7061727469  # "twoparti"
@@ -50,6 +87,7 @@ _PRESENT: Final = """
     SELECT to_regclass('twofold.barrier') IS NOT NULL
        AND to_regclass('twofold.branch') IS NOT NULL
        AND to_regclass('twofold.generation') IS NOT NULL
+       AND to_regproc('twofold.handlers_are_done') IS NOT NULL
 """
 _NEW: Final = "SELECT to_regclass('twofold.barrier') IS NULL"
 
@@ -60,7 +98,7 @@ def schema_sql() -> str:
 
 
 async def is_present(connection: Connection) -> bool:
-    """Tell whether the tables are there."""
+    """Tell whether the tables and their guard are there."""
     return bool(await connection.fetchval(_PRESENT))
 
 

@@ -153,6 +153,20 @@ PARTICIPANTS: Final = (
         "",
         "the mark and the effect part: a refusal is remembered as done",
     ),
+    Mutant(
+        "goes on outside the transaction",
+        BARRIER,
+        "            if not performed.clean or not self._connection.is_in_transaction():\n",
+        "            if not performed.clean:\n",
+        "a handler has ended it: what others of the batch do then has no mark",
+    ),
+    Mutant(
+        "lets a handler commit undos of others",
+        BARRIER,
+        "        if bare:  # new rows are guarded as they are\n",
+        "        if False:\n",
+        "what is undone has no mark, and is undone once more",
+    ),
     # ── the backlog ──────────────────────────────────────────────────────────
     Mutant(
         "forgets that slots come back",

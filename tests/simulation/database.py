@@ -16,19 +16,22 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from participants import barrier, generations, postgres, witness
-from participants.connections import Connections, DatabaseAway
+from participants import barrier, generations, guard, postgres, witness
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.process import Process
 
 EFFECT: Final = "INSERT INTO ledger (gid, name, undo, amount) VALUES ($1, $2, $3, $4)"
 
-_BEGIN_STEPS: Final = re.compile(r"BEGIN; SET LOCAL lock_timeout = (\d+)")
+_AT_WORK: Final = re.escape(guard.AT_WORK)
+_BEGIN_STEPS: Final = re.compile(rf"BEGIN; SET LOCAL lock_timeout = (\d+); {_AT_WORK}")
 _BEGIN_BRANCH: Final = re.compile(
-    r"BEGIN; SET LOCAL lock_timeout = (\d+); INSERT INTO twofold\.branch \(gid, branch, status\)"
+    rf"BEGIN; SET LOCAL lock_timeout = (\d+); {_AT_WORK};"
+    r" INSERT INTO twofold\.branch \(gid, branch, status\)"
     r" VALUES \('([^']+)', '([^']+)', 'committed'\) ON CONFLICT DO NOTHING"
 )
-_NAMED: Final = re.compile(r"(PREPARE TRANSACTION|COMMIT PREPARED|ROLLBACK PREPARED) '([^']+)'")
+_NAMED: Final = re.compile(
+    rf"({re.escape(guard.DONE)}; PREPARE TRANSACTION|COMMIT PREPARED|ROLLBACK PREPARED) '([^']+)'"
+)
 
 Key = tuple[str, str, str]
 """A table and the key of one of its rows."""
@@ -68,6 +71,8 @@ class Transaction:
     held: set[Key] = field(default_factory=set[Key])
     saved: tuple[dict[Key, Any], list[Effect]] | None = None
     failed: bool = False
+    at_work: bool = False
+    guarded: bool = False
     wait_ms: int = 0
     prepared_at: float = 0.0
 
@@ -163,6 +168,9 @@ class SimConnection:
         self._transaction: Transaction | None = None
         self._plain: dict[str, Callable[..., str]] = {
             "COMMIT": self._commit,
+            guard.COMMIT: self._commit_ours,
+            barrier.GUARD: self._guard,
+            "BEGIN": self._begin,
             "ROLLBACK": self._roll_back,
             "SAVEPOINT twofold": self._save,
             "RELEASE twofold": self._release,
@@ -199,7 +207,7 @@ class SimConnection:
         elif (begin := _BEGIN_BRANCH.fullmatch(sql)) is not None:
             tag = await self._begin_branch(int(begin[1]), begin[2], begin[3])
         elif (begin := _BEGIN_STEPS.fullmatch(sql)) is not None:
-            tag = self._begin(int(begin[1]))
+            tag = self._begin(int(begin[1]), at_work=True)
         else:
             tag = await self._execute(sql, args)
         await self._return()
@@ -245,7 +253,7 @@ class SimConnection:
             try:
                 await asyncio.sleep(self._faults.between(Fault.DATABASE_SLOW, 0.001, 0.5))
             except asyncio.CancelledError:
-                if sql == "COMMIT" or _NAMED.fullmatch(sql):
+                if sql == guard.COMMIT or _NAMED.fullmatch(sql):
                     self._finish_without_us(sql)
                 raise
         if not self._open:  # while we waited, or were paused
@@ -259,7 +267,7 @@ class SimConnection:
             self._transaction = transaction
             try:
                 named = _NAMED.fullmatch(sql)
-                _ = self._name(named[1], named[2]) if named else self._commit()
+                _ = self._name(named[1], named[2]) if named else self._commit_ours()
             except asyncpg.PostgresError:
                 pass
             if not self._open:
@@ -314,7 +322,7 @@ class SimConnection:
 
     async def _begin_branch(self, wait_ms: int, gid: str, branch: str) -> str:
         assert self._transaction is None, "BEGIN inside a transaction"
-        transaction = self._transaction = Transaction()
+        transaction = self._transaction = Transaction(at_work=True, guarded=True)
         key = ("branch", gid, branch)
         if key not in self._database.rows:
             await self._hold(key, transaction, wait_ms)
@@ -329,15 +337,32 @@ class SimConnection:
         assert sql in self._plain, sql
         return self._plain[sql](*args)
 
-    def _begin(self, wait_ms: int) -> str:
+    def _begin(self, wait_ms: int = 0, *, at_work: bool = False) -> str:
         assert self._transaction is None, "BEGIN inside a transaction"
-        self._transaction = Transaction(wait_ms=wait_ms)
+        self._transaction = Transaction(at_work=at_work, wait_ms=wait_ms)
         return "BEGIN"
 
-    def _commit(self) -> str:
+    def _guard(self, *_rows: Sequence[str]) -> str:
+        self._current().guarded = True
+        return "UPDATE"
+
+    def _commit_ours(self) -> str:
+        self._handlers_are_done()
+        return self._commit()
+
+    def _handlers_are_done(self) -> None:
         transaction = self._transaction
-        assert transaction is not None, "COMMIT outside a transaction"
-        self._transaction = None
+        if transaction is None or not self._current().at_work:
+            raise asyncpg.InvalidTransactionTerminationError("a handler has ended it")
+        transaction.at_work = False
+
+    def _commit(self) -> str:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return "COMMIT"  # with a warning
+        if transaction.at_work and transaction.guarded:
+            self._database.let_go(transaction)
+            raise asyncpg.InvalidTransactionTerminationError("a handler may not end it")
         if transaction.failed:
             self._database.let_go(transaction)
             return "ROLLBACK"
@@ -354,19 +379,30 @@ class SimConnection:
         return "SAVEPOINT"
 
     def _release(self) -> str:
+        self._saved()
         self._current().saved = None
         return "RELEASE"
 
+    def _saved(self) -> Transaction:
+        if self._transaction is None:
+            raise asyncpg.NoActiveSQLTransactionError("there is no transaction in progress")
+        if self._transaction.saved is None:
+            raise asyncpg.InvalidSavepointSpecificationError("there is no such savepoint")
+        return self._transaction
+
     def _roll_back_to(self) -> str:
-        transaction = self._transaction
-        assert transaction is not None
+        transaction = self._saved()
         assert transaction.saved is not None
         transaction.rows, transaction.effects = transaction.saved
         transaction.saved, transaction.failed = None, False
         return "RELEASE"
 
     def _effect(self, gid: str, name: str, undo: bool, amount: int) -> str:  # noqa: FBT001
-        self._current().effects.append(Effect(gid, name, undo, amount))
+        effect = Effect(gid, name, undo, amount)
+        if self._transaction is None:  # a handler has ended it
+            self._database.publish(Transaction(effects=[effect]))
+        else:
+            self._current().effects.append(effect)
         return "INSERT 0 1"
 
     def _keep_reply(self, gid: str, branch: str, reply: str) -> str:
@@ -394,13 +430,9 @@ class SimConnection:
 
     def _name(self, what: str, name: str) -> str:
         database = self._database
-        if what == "PREPARE TRANSACTION":
-            transaction = self._transaction
-            assert transaction is not None, "PREPARE outside a transaction"
-            self._transaction = None
-            if transaction.failed:
-                database.let_go(transaction)
-                return "ROLLBACK"
+        if what.endswith("PREPARE TRANSACTION"):
+            self._handlers_are_done()
+            transaction, self._transaction = self._current(), None
             if name in database.prepared:
                 database.let_go(transaction)
                 raise asyncpg.DuplicateObjectError("the identifier is already in use")
@@ -438,7 +470,7 @@ class SimConnection:
             if key not in self._database.rows:
                 await self._hold(key, transaction, transaction.wait_ms)
             if key not in self._database.rows:
-                transaction.rows[key] = Step(status)
+                transaction.rows[key], transaction.guarded = Step(status), True
                 new.append((gid, step))
         return new
 
@@ -463,27 +495,3 @@ class SimConnection:
         for gid, step in zip(gids, steps, strict=True):
             rows["barrier", gid, step] = None
         return "DELETE"
-
-
-class SimConnections(Connections):
-    """Connections to a simulated database."""
-
-    def __init__(self, database: Database, process: Process, faults: Faults, *, limit: int) -> None:
-        super().__init__("", name=database.name, limit=limit)
-        self._database, self._process, self._faults = database, process, faults
-
-    async def _take(self) -> Any:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-        await self._process.step()
-        if not self._process.alive:
-            raise DatabaseAway("the process is gone")
-        connection = SimConnection(self._database, self._process, self._faults)
-        try:
-            await self.generations.learn(connection)
-            await self.witness.look(connection)
-        except asyncpg.ConnectionDoesNotExistError as error:
-            raise DatabaseAway("the connection was lost") from error
-        return connection

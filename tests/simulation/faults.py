@@ -49,6 +49,7 @@ class Fault(StrEnum):
     DATABASE_UNACKNOWLEDGED = "statement executed, and connection lost"
     SLOTS_TAKEN = "no slot for a prepared transaction"
     HANDLER_SLOW = "handler slower than its deadline"
+    HANDLER_ENDS = "handler ends its transaction"
     START_REPEATED = "start repeated"
     START_CHANGED = "start repeated with another input"
     VERSION_PUBLISHED = "new version published"
@@ -92,6 +93,7 @@ RATES: Final = {
     Fault.LOG_RESTORED: 0.3,
     Fault.SLOTS_TAKEN: 0.3,
     Fault.MOVED: 0.9,
+    Fault.HANDLER_ENDS: 0.08,
 }
 """How often each strikes where it is on: a time it could, or a tick of the nemesis."""
 

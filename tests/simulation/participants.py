@@ -8,10 +8,13 @@ which is about sockets and clocks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
+
+import asyncpg
 
 from participants.app import Participant
 from participants.calls import Busy, Call, Failed, ReadOnly, Refused
@@ -22,7 +25,8 @@ from participants.resolver import Patience, Resolver
 from participants.service import Service, Source, Told
 from participants.watermark import Place, Watermark
 from tests.simulation.check import Check
-from tests.simulation.database import EFFECT, Database, SimConnections
+from tests.simulation.connections import SimConnections
+from tests.simulation.database import EFFECT, Database
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.kafka import Broker, SimProducer, SimReader
 from tests.simulation.process import Process
@@ -53,6 +57,8 @@ def bank(name: str, programme: Programme, faults: Faults) -> Participant:
         if mood == "read-only":
             return ReadOnly({"seen": True})
         await db.execute(EFFECT, call.gid, call.name, undo, -amount if undo else amount)
+        if faults.strikes(Fault.HANDLER_ENDS, name):
+            await _end_what_is_not_ours(db, faults)
         match mood:
             case "busy":
                 raise Busy("not now")
@@ -67,6 +73,15 @@ def bank(name: str, programme: Programme, faults: Faults) -> Participant:
     participant.step("do")(functools.partial(answer, undo=False))
     participant.undo("undo")(functools.partial(answer, undo=True))
     return participant
+
+
+async def _end_what_is_not_ours(db: Any, faults: Faults) -> None:
+    """End the transaction, as a handler must not, and go on as if nothing were."""
+    how = int(faults.between(Fault.HANDLER_ENDS, 0, 3))
+    with contextlib.suppress(asyncpg.InvalidTransactionTerminationError):
+        await db.execute("ROLLBACK" if how else "COMMIT")
+    if how == 1:
+        await db.execute("BEGIN")
 
 
 class Worker:

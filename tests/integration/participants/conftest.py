@@ -30,6 +30,10 @@ SETUP = """
 """
 
 
+ENDING = ["COMMIT", "COMMIT AND CHAIN", "ROLLBACK", "ROLLBACK AND CHAIN", "ROLLBACK; BEGIN"]
+"""What a handler must not say."""
+
+
 def new_gid() -> str:
     """A transaction that nobody has heard of, in this run or another on the same server."""
     return f"tf1.test.1.0.{uuid.uuid4().hex}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+import asyncpg
 import pytest
 
 from participants import Call
 from participants.barrier import Item
 from participants.connections import Connection, DatabaseAway
+from participants.guard import ENDED
 from participants.step import Reply
-from tests.integration.participants.conftest import Database, MakeDatabase, new_gid
+from tests.integration.participants.conftest import ENDING, Database, MakeDatabase, new_gid
 from tests.integration.participants.shop import Runner, Shop, compensate, execute, kept, rows
 from wire.messages import Result
 
@@ -186,16 +189,52 @@ async def test_a_result_is_kept_as_it_was(run: Runner) -> None:
     assert (await run(execute(gid, odd)))[0].data == odd
 
 
-async def test_a_handler_that_rolls_back_takes_nothing_of_others_with_it(
-    run: Runner, database: Database
+@pytest.mark.parametrize("sql", ENDING)
+async def test_a_handler_that_ends_its_transaction_costs_the_others_nothing(
+    run: Runner, database: Database, sql: str
 ) -> None:
-    """Nothing is told as done whose row, and whose effect, are gone."""
+    """Nothing is told as done whose row, or whose effect, is not there; nothing else is there."""
     first, last = new_gid(), new_gid()
-    culprit = execute(new_gid(), "ROLLBACK", command="answer")
+    culprit = execute(new_gid(), sql, command="answer")
     replies = await run(execute(first, kept(first)), culprit, execute(last, kept(last)))
     assert [reply.result for reply in replies] == [DONE, Result.FAILED, DONE]
+    assert replies[1].reason == ENDED
     assert await database.items() == {f"{first}/s": 1, f"{last}/s": 1}
     assert await rows(database) == {first: "done", last: "done"}
+
+
+@pytest.mark.parametrize("sql", ENDING)
+async def test_an_undo_that_ends_its_transaction_makes_no_other_happen_twice(
+    run: Runner, shop: Shop, database: Database, sql: str
+) -> None:
+    """Its row is there already, and would not say that the transaction is another one."""
+
+    async def end(db: Connection, _call: Call) -> None:
+        with contextlib.suppress(asyncpg.PostgresError):
+            await db.execute(sql)
+
+    shop.participant.undo("end")(end)
+    first, culprit, last = new_gid(), new_gid(), new_gid()
+    await run(*(execute(gid, kept(gid)) for gid in (first, culprit, last)))
+    replies = await run(compensate(first), compensate(culprit, command="end"), compensate(last))
+    assert [reply.result for reply in replies] == [DONE, Result.FAILED, DONE]
+    assert replies[1].reason == ENDED
+    assert await database.items() == {f"{culprit}/s": 1}
+    assert await rows(database) == {first: "undone", culprit: "done", last: "undone"}
+
+
+async def test_a_handler_may_check_a_constraint_early_by_its_name(
+    run: Runner, database: Database
+) -> None:
+    """With ALL it would try to end what is guarded, and is told so."""
+    by_name, all_of_them = new_gid(), new_gid()
+    await database.execute("ALTER TABLE owned RENAME CONSTRAINT owned_name_fkey TO owner_is_there")
+    replies = await run(
+        execute(by_name, "SET CONSTRAINTS owner_is_there IMMEDIATE", command="answer"),
+        execute(all_of_them, "SET CONSTRAINTS ALL IMMEDIATE", command="answer"),
+    )
+    assert [reply.result for reply in replies] == [DONE, Result.FAILED]
+    assert await rows(database) == {by_name: "done"}
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1/0", "SELECT 1/0 AS quietly"])

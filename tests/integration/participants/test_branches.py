@@ -10,8 +10,9 @@ import pytest
 from participants.branch import Answer, Asked
 from participants.calls import Busy, Call, Outcome, ReadOnly, Refused
 from participants.connections import Connection
+from participants.guard import ENDED
 from participants.postgres import Branches
-from tests.integration.participants.conftest import Database, MakeDatabase, new_gid
+from tests.integration.participants.conftest import ENDING, Database, MakeDatabase, new_gid
 from tests.integration.participants.teller import never, prepare, write
 from wire.messages import End, Vote
 
@@ -257,6 +258,28 @@ async def test_a_statement_whose_failure_is_ignored_is_not_prepared(
     assert voted.answer is Vote.ABORT
     assert "regardless" in voted.reason
     assert await database.prepared() == set()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("sql", ENDING)
+async def test_a_handler_that_ends_its_transaction_votes_no_and_has_done_nothing(
+    branches: Branches, database: Database, sql: str, *, alone: bool
+) -> None:
+    """Committed before all have agreed, it would stand whatever is decided."""
+    gid = new_gid()
+
+    async def end(db: Connection, call: Call) -> Outcome:
+        await write(db, call)
+        with contextlib.suppress(asyncpg.PostgresError):
+            await db.execute(sql)
+        return None
+
+    voted = await prepare(branches, gid, end, alone=alone)
+
+    assert voted == Answer(Vote.ABORT, None, ENDED)
+    assert await database.items() == {}
+    assert await database.prepared() == set()
+    assert await prepare(branches, gid, never, alone=alone) == voted
 
 
 async def test_what_cannot_be_prepared_is_a_no(branches: Branches) -> None:

@@ -15,6 +15,7 @@ from participants.connections import Connection, Connections
 from participants.schema import is_present, migrate
 from participants.worker import Bound, NotReady
 
+GUARDS = "SELECT count(*) FROM pg_trigger WHERE tgname = 'guard'"
 SETUP = "CREATE TABLE IF NOT EXISTS item (name text PRIMARY KEY)"
 
 
@@ -43,6 +44,28 @@ async def test_many_processes_may_migrate_at_once(postgres: Any) -> None:
     async with connections.one() as connection:
         assert await is_present(connection)
     await connections.close()
+
+
+async def test_tables_of_an_older_version_are_guarded_as_well(postgres: Any) -> None:
+    """They keep what is in them, and a worker says what to do until they are."""
+    name = f"participant_{uuid.uuid4().hex[:12]}"
+    postgres.create_database(name)
+    bound = Bound(Participant("shop", dsn=postgres.dsn(name)), "")
+    await bound.migrate()
+    async with bound.connections.one() as connection:
+        await connection.execute("DROP FUNCTION twofold.guard CASCADE")
+        await connection.execute("DROP FUNCTION twofold.handlers_are_done")
+        await connection.execute("INSERT INTO twofold.barrier VALUES ('g', 's', 'done')")
+    with pytest.raises(NotReady, match="twofold participants migrate"):
+        await bound.check()
+
+    await bound.migrate()
+
+    await bound.check()
+    async with bound.connections.one() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM twofold.barrier") == 1
+        assert await connection.fetchval(GUARDS) == 2
+    await bound.connections.close()
 
 
 async def write(db: Connection, call: Call) -> None:
