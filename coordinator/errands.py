@@ -115,6 +115,7 @@ class Errands:
             )
             self._react(parent, no)
             return
+        spawn = children.named(parent.gid, spawn, definition)
         self._react(parent, Spawned(spawn.step, spawn.gid, spawn.attempt))
         if children.has(parent.state, spawn):
             self._let_begin(parent, spawn, definition)

@@ -152,6 +152,16 @@ def label(step: str, attempt: int, *, undoing: bool) -> str:
     return f"{'undo' if undoing else 'step'}/{step}/{attempt}"
 
 
+def named(parent: str, spawn: Spawn, definition: AnyDefinition) -> Spawn:
+    """Name a child that is a saga: after its version as well, which a lost log could not tell."""
+    return spawn._replace(gid=gids.child(parent, versioned(spawn.label, definition)))
+
+
+def versioned(label: str, definition: AnyDefinition) -> str:
+    """Name a child that follows this version among all that its parent ever begins."""
+    return f"{label}/{definition.hash}"
+
+
 def begun(
     parent: Begun, gid: str, spawn: Spawn, definition: AnyDefinition, generation: int
 ) -> Begun:
@@ -245,12 +255,12 @@ def _spawn(move: Move, step: Step, state: StepState, data: Any, now_us: int) -> 
     undoing = state.phase is StepPhase.UNDOING
     work = step.undo.work if undoing and step.undo is not None else step.work
     name = label(step.name, state.attempt, undoing=undoing)
-    gid = gids.child(move.state.gid, name)
     move = _noted(move, step, state, now_us)
     if isinstance(work, SubSaga):  # what is published by this name, the turn will say
-        spawn = Spawn(step.name, name, gid, state.attempt, work, data)
+        spawn = Spawn(step.name, name, "", state.attempt, work, data)
     else:
         assert isinstance(work, Group), f"{step.name} has no child"
+        gid = gids.child(move.state.gid, name)
         began = ChildBegan(step=step.name, child=gid, attempt=state.attempt, undoing=undoing)
         move = move.remember(began, now_us)
         spawn = Spawn(step.name, name, gid, state.attempt, work.definition, data)

@@ -55,7 +55,8 @@ class Look(NamedTuple):
 class Spawn(NamedTuple):
     """A transaction that is to begin as part of another, in the same turn.
 
-    ``label`` names it among all that its parent ever begins.
+    ``label`` names it among all that its parent ever begins. A saga has no
+    ``gid`` yet: that depends on its version.
     """
 
     step: str

@@ -224,8 +224,9 @@ class Play:
         """Begin a part; somebody stands in for another saga, of which only the name is known."""
         definition = spawn.work
         if isinstance(definition, SubSaga):
-            self._tell(gid, Spawned(spawn.step, spawn.gid, spawn.attempt))
             definition = stand_in(spawn.step, definition.saga)
+            spawn = children.named(gid, spawn, definition)
+            self._tell(gid, Spawned(spawn.step, spawn.gid, spawn.attempt))
         begun = children.begun(self._states[gid].begun, gid, spawn, definition, GENERATION)
         first = machine.begin(spawn.gid, definition, begun, self.now_us)
         what, step, attempt = spawn.label.split("/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, TypeVar
 
+from coordinator.core import children
 from coordinator.core.records import ChildBegan, ChildEnded, Closed, Ended, Entry, Parked
 from coordinator.core.saga_state import SagaState
 from coordinator.core.two_phase_state import TwoPhase
@@ -169,6 +170,11 @@ class Household:
 
     def child(self, gid: str, label: str) -> str:
         return gids.child(gid, label)
+
+    def part(self, gid: str, label: str, saga: str) -> str:
+        """Name a part that is a saga, and follows the newest of this name, if there is one."""
+        newest = self.definitions.newest(saga)
+        return gids.child(gid, children.versioned(label, newest)) if newest else ""
 
     def hears(self, kind: type[M]) -> list[M]:
         """Return the messages of one kind that were sent since this was last asked."""

@@ -47,7 +47,7 @@ def shipping(inner: str = INNER, outer: str = OUTER) -> tuple[Household, str, st
     house = Household(outer, inner)
     gid = house.start()
     house.hear(done(gid, "book", data={"id": "b1"}))
-    return house, gid, house.child(gid, "step/ship/1")
+    return house, gid, house.part(gid, "step/ship/1", "shipping")
 
 
 def shipped() -> tuple[Household, str, str]:
