@@ -46,8 +46,9 @@ class Generations:
             rows = await connection.fetch(READ)
         except asyncpg.UndefinedTableError:
             return  # nobody can have sealed it; see schema.is_present
-        for cluster, shard, generation in rows:
-            self._note((cluster, shard), generation)
+        for cluster, number, generation in rows:
+            shard = cluster, number
+            self._highest[shard] = max(generation, self._known(shard))
 
     async def admits(self, connection: Any, gid: str, spoken: int | None) -> bool:
         """Tell whether a command is to be obeyed; remember a generation that is new.
@@ -59,14 +60,15 @@ class Generations:
         name = gids.parse(gid)
         assert name is not None, "commands with other names are buried"
         generation, shard = spoken or name.generation, (name.cluster, name.shard)
-        known = self._highest.get(shard, FIRST)
-        if generation < known:
+        if generation > self._known(shard):
+            await connection.execute(RAISE, *shard, generation)
+            # Which writes nothing where others have heard of a higher one meanwhile.
+            await self.learn(connection)
+        if generation < self._known(shard):
+            known = self._known(shard)
             logger.warning("old_generation", gid=gid, generation=generation, known=known)
             return False
-        if generation > known:
-            await connection.execute(RAISE, *shard, generation)
-            self._note(shard, generation)
         return True
 
-    def _note(self, shard: tuple[str, int], generation: int) -> None:
-        self._highest[shard] = max(generation, self._highest.get(shard, FIRST))
+    def _known(self, shard: tuple[str, int]) -> int:
+        return self._highest.get(shard, FIRST)

@@ -194,15 +194,22 @@ PARTICIPANTS: Final = (
     Mutant(
         "obeys a log that is no more",
         GENERATIONS,
-        "        if generation < known:",
+        "        if generation < self._known(shard):",
         "        if generation < FIRST:",
         "a coordinator of the lost log wakes up, and commits what a recovery has aborted",
     ),
     Mutant(
         "does not ask what its database remembers",
         GENERATIONS,
-        "            self._note((cluster, shard), generation)",
-        "            del cluster, shard, generation",
+        "            self._highest[shard] = max(generation, self._known(shard))",
+        "            del shard, generation",
         "a process that has heard nothing since the recovery obeys the lost log",
+    ),
+    Mutant(
+        "takes what it has just heard for the highest",
+        GENERATIONS,
+        "            await self.learn(connection)\n        if",
+        "            self._highest[shard] = generation\n        if",
+        "others have heard of a higher one, and nothing was written",
     ),
 )

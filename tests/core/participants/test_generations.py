@@ -31,7 +31,7 @@ class Rows:
     async def execute(self, sql: str, cluster: str, shard: int, generation: int) -> None:
         assert sql == RAISE
         self.written += 1
-        self.rows[cluster, shard] = generation
+        self.rows[cluster, shard] = max(generation, self.rows.get((cluster, shard), 0))
 
 
 async def test_a_log_that_was_never_restored_costs_no_statement() -> None:
@@ -54,6 +54,17 @@ async def test_a_higher_generation_is_remembered_and_a_lower_one_refused() -> No
     later = Generations()
     await later.learn(rows)
     assert not await later.admits(rows, GID, 1)
+
+
+async def test_a_generation_that_others_have_raised_further_meanwhile_is_refused() -> None:
+    """Nothing was written for it, so nothing says that it still counts."""
+    rows, generations = Rows(), Generations()
+    await generations.learn(rows)
+    assert await Generations().admits(rows, GID, 3)
+
+    assert not await generations.admits(rows, GID, 2)
+    assert await generations.admits(rows, GID, 3)
+    assert rows.rows["test", 3] == 3
 
 
 @pytest.mark.parametrize(("gid", "admitted"), [(GID, False), (LATER, True)])
