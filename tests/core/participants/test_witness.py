@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from participants import witness as module
-from participants.witness import Witness
+from participants.witness import OLDER, YOUNG_S, Witness
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +24,14 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Rows:
-    """A database with these rows."""
+    """A database with these rows, and perhaps with older ones."""
 
-    def __init__(self, *rows: tuple[str, str]) -> None:
-        self.rows = rows
+    def __init__(self, *rows: tuple[str, str], older: bool = False) -> None:
+        self.rows, self.older = rows, older
 
-    async def fetchrow(self, _sql: str, *key: str) -> Any:
-        return {"status": "done"} if key in self.rows else None
+    async def fetchrow(self, sql: str, *key: Any) -> Any:
+        found = self.older if sql in OLDER.values() else key in self.rows
+        return {"status": "done"} if found else None
 
 
 @pytest.mark.parametrize("kind", ["saw_step", "saw_branch"])
@@ -48,6 +49,30 @@ async def test_what_is_gone_is_mentioned_once(kind: str) -> None:
     assert [(one["event"], one["gid"], one["part"]) for one in logs] == [
         ("database_has_forgotten", "tf1.x", "debit")
     ]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "older", "alarms"),
+    [
+        (YOUNG_S - 1, False, 1),  # too young to be deleted by anybody
+        (YOUNG_S + 1, False, 0),  # deleted by its age, with all that are as old
+        (YOUNG_S + 1, True, 1),  # older ones are there
+    ],
+)
+async def test_what_was_deleted_by_its_age_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch, age_s: float, *, older: bool, alarms: int
+) -> None:
+    """Or a participant with little to do would cry wolf at each reconnection."""
+    clock = [1_000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    witness = Witness("bank")
+    witness.saw_step("tf1.x", "debit")
+    clock[0] += age_s
+
+    with capture_logs() as logs:
+        await witness.look(Rows(older=older))
+
+    assert len(logs) == alarms
 
 
 async def test_who_has_seen_nothing_misses_nothing() -> None:
