@@ -83,8 +83,8 @@ class Product:
 class World:
     """Everything that there is in one run."""
 
-    def __init__(self, plan: Plan, product: Product, *, telling: bool) -> None:
-        self.loop = asyncio.get_running_loop()
+    def __init__(self, plan: Plan, product: Product, loop: VirtualLoop, *, telling: bool) -> None:
+        self.loop = loop
         self.chance = random.Random(plan.seed)
         self.product = product
         self.trace = Trace(self.loop, telling=telling)
@@ -351,7 +351,8 @@ class World:
         for processes in self.workers.values():
             for process in processes:
                 process.kill()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
+        this = asyncio.current_task()
+        others = [task for task in self.loop.tasks if task is not this and not task.done()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -374,13 +375,14 @@ def simulate(plan: Plan, *, product: Product | None = None, telling: bool = Fals
     loop = VirtualLoop()
     try:
         with _short_sleep():
-            return loop.run_until_complete(_run(plan, product or Product(), telling=telling))
+            run = _run(plan, product or Product(), loop, telling=telling)
+            return loop.run_until_complete(run)
     finally:
         loop.close()
 
 
-async def _run(plan: Plan, product: Product, *, telling: bool) -> Result:
-    world = World(plan, product, telling=telling)
+async def _run(plan: Plan, product: Product, loop: VirtualLoop, *, telling: bool) -> Result:
+    world = World(plan, product, loop, telling=telling)
     try:
         await world.run()
     finally:
