@@ -32,6 +32,7 @@ from coordinator.log.migrate import named
 from coordinator.log.postgres import PostgresLog
 from coordinator.log.store import ClusterFacts, LogUnavailable
 from coordinator.marks import Marks
+from coordinator.own_topics import usurped
 from coordinator.presence import Presence, listen
 from coordinator.purging import purge
 from coordinator.readiness import Readiness
@@ -63,9 +64,14 @@ class NotReady(Exception):
     """The surroundings do not fit: what is wrong, and what to run."""
 
 
-def load_files(paths: Sequence[Path]) -> list[AnyDefinition]:
+def load_files(paths: Sequence[Path], topics: Topics) -> list[AnyDefinition]:
     """Read definitions, or raise sagas.loader.DefinitionInvalid."""
-    return [load_bytes(file.read_bytes(), str(file)) for file in files_of(paths)]
+    files = {str(file): load_bytes(file.read_bytes(), str(file)) for file in files_of(paths)}
+    together = files.values()
+    problems = [p for file, one in files.items() for p in usurped(one, file, topics, together)]
+    if problems:
+        raise DefinitionInvalid(problems)
+    return [*together]
 
 
 def new_replica() -> str:
@@ -85,7 +91,7 @@ async def serve(config: Config, stop: asyncio.Event, watcher: Watcher, replica: 
 
     """
     try:
-        definitions = load_files(config.definitions)
+        definitions = load_files(config.definitions, Topics(config.kafka.prefix))
     except (DefinitionInvalid, OSError) as error:
         raise NotReady(str(error)) from error
     process = _Process(config, stop, watcher, replica, definitions)

@@ -53,6 +53,7 @@ Code: TypeAlias = Literal[
     "each-misplaced",
     "max-short",
     "no-way-back",
+    "own-topic",
     "pivot-concurrent",
     "pivot-undo",
     "reply-loop",

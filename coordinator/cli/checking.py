@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from coordinator.cli import reach
 from coordinator.cli.output import Output, as_json, note, say
+from coordinator.own_topics import usurped
 from sagas.composition import misplaced
 from sagas.files import files_of
 from sagas.loader import DefinitionInvalid, load_bytes
 from sagas.model import AnyDefinition, Saga
 from sagas.problems import Problem
+from wire.topics import Topics
 
 
-def check(paths: Sequence[Path], output: Output) -> bool:
+def check(config: Path | None, paths: Sequence[Path], output: Output) -> bool:
     """Report on each file; tell whether all are right."""
+    topics = Topics(reach.settings(config).kafka.prefix)
     files = {file: look_at(file) for file in files_of(paths)}
     together = [found for found in files.values() if not isinstance(found, list)]
     seen: dict[tuple[str, int], tuple[Path, str]] = {}
@@ -25,6 +29,7 @@ def check(paths: Sequence[Path], output: Output) -> bool:
         problems = found if isinstance(found, list) else _twice(found, file, seen)
         if definition is not None:
             problems = [*problems, *misplaced(definition, str(file), together)]
+            problems += usurped(definition, str(file), topics, together)
         report.append(_as_json(file, definition, problems))
         if output is Output.TEXT:
             _print(file, definition, problems)

@@ -38,6 +38,7 @@ def check(
         list[Path],
         typer.Argument(help="Definition files, or folders of them.", metavar="FILES…", exists=True),
     ],
+    config: ConfigFile = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what is wrong with definitions, and where.
@@ -48,7 +49,7 @@ def check(
     """
     from coordinator.cli import checking
 
-    _answer(ok=checking.check(files, output))
+    _answer(ok=checking.check(config, files, output))
 
 
 def simulate(

@@ -17,6 +17,7 @@ from coordinator.log.views import definitions as published_definitions
 from coordinator.service import load_files
 from coordinator.topics import Plan, create, definition_topics, own_topics
 from wire.kafka import partition_counts
+from wire.topics import Topics
 
 # ── the log ──────────────────────────────────────────────────────────────────
 
@@ -99,7 +100,8 @@ async def topics(
 ) -> bool:
     """Create what is missing, unless told to look only; tell whether all is as it should be."""
     config = reach.settings(file)
-    own = load_files(tuple(definitions) if definitions else config.definitions)
+    names = Topics(config.kafka.prefix)
+    own = load_files(tuple(definitions) if definitions else config.definitions, names)
     async with reach.log_connection(config.log.dsn) as connection:
         shards = (await reach.facts(connection)).shards
         published = [understood(stored) for stored in await published_definitions(connection)]

@@ -19,6 +19,7 @@ from sagas.composition import misplaced, sub_sagas
 from sagas.files import files_of
 from sagas.loader import DefinitionInvalid
 from sagas.model import AnyDefinition
+from wire.topics import Topics
 
 # What has not ended is few, whatever has. A part of a definition follows the whole.
 VERSIONS = """
@@ -55,7 +56,7 @@ async def publish(file: Path | None, paths: Sequence[Path], output: Output) -> b
     """
     config = reach.settings(file)
     try:
-        definitions = load_files(paths)
+        definitions = load_files(paths, Topics(config.kafka.prefix))
         await _have_their_parts(config, paths, definitions)
     except DefinitionInvalid as error:
         say(str(error))
