@@ -81,6 +81,8 @@ class Errands:
         begun, parent = child.state.begun, self._holdings.live.get(child.state.begun.parent)
         if parent is not None and children.is_revoked(parent.state, begun.step, child.gid):
             self._react(child, Revoked())
+        if isinstance(child.state, SagaState) and child.state.held:
+            self._return(child)  # it is done, and nobody has gone back
 
     def _return(self, child: Live) -> None:
         parent = self._holdings.live.get(child.state.begun.parent)

@@ -74,11 +74,12 @@ def errands(step: Transition[Any]) -> Iterator[Errand]:
     """Tell what follows in the same turn for what a transaction is a part of, and for its parts."""
     yield from step.errands
     state, saga = step.state, isinstance(step.state, SagaState)
-    over = Closed if saga else Ended
-    if state.begun.parent and any(isinstance(record, over) for record in step.records):
-        yield Return()
-    elif saga and state.begun.parent and any(_goes_on(record) for record in step.records):
+    over = any(isinstance(record, Closed if saga else Ended) for record in step.records)
+    goes_on = saga and any(_goes_on(record) for record in step.records)
+    if state.begun.parent and goes_on and (not over or state.held):
         yield Heed()
+    elif state.begun.parent and over:
+        yield Return()
     # Its end as well: a log that was restored may know of that, and not have let them go.
     freed = any(isinstance(record, Closed | LetGo | Ended) for record in step.records)
     if saga and freed and state.phase in (Phase.CLOSED, Phase.ENDED) and not state.held:

@@ -43,6 +43,13 @@ PARTS: Final = (
         "a person lets it do all that its saga has turned back from",
     ),
     Mutant(
+        "lets a part end by a person's word that was revoked meanwhile",
+        "coordinator/core/children.py",
+        "goes_on and (not over or state.held):\n",
+        "goes_on and not over:\n",
+        "it stands, and its saga, which goes back, is parked as well",
+    ),
+    Mutant(
         "lets a child begin that is not wanted any more",
         "coordinator/errands.py",
         "        if children.has(parent.state, spawn):\n",

@@ -10,7 +10,15 @@ from collections import defaultdict
 from typing import Any, TypeVar
 
 from coordinator.core import children
-from coordinator.core.records import ChildBegan, ChildEnded, Closed, Ended, Entry, Parked
+from coordinator.core.records import (
+    ChildBegan,
+    ChildEnded,
+    Closed,
+    CompensationBegan,
+    Ended,
+    Entry,
+    Parked,
+)
 from coordinator.core.saga_state import SagaState
 from coordinator.core.two_phase_state import TwoPhase
 from coordinator.definitions import Definitions
@@ -29,6 +37,7 @@ from wire.messages import Action, AnyMessage, Begin, Json, Order, Outcome, Reply
 from wire.topics import Topics
 
 TOPICS = Topics("test")
+_TURNS = Ended | Closed | CompensationBegan
 M = TypeVar("M")
 
 
@@ -156,12 +165,18 @@ class Household:
             closed = any(isinstance(entry.record, Closed) for entry in log)
             began = {e.record.child for e in log if isinstance(e.record, ChildBegan)}
             known = {e.record.child for e in log if isinstance(e.record, ChildEnded)}
-            over = {child for child in began if self._ended(child)}
+            over = {child for child in began if self._is_over(child)}
             assert all(child in self.log for child in began), "a child that never began"
-            assert known == over or closed, "parent and child have parted"
+            assert over <= known or closed, "a child has ended, and its parent does not know"
+            assert all(self._ended(child) for child in known), "a parent knows what is not so"
 
     def _ended(self, gid: str) -> bool:
         return any(isinstance(entry.record, Ended | Closed) for entry in self.log[gid])
+
+    def _is_over(self, gid: str) -> bool:
+        """Tell whether it has ended, and has not been told to go back since."""
+        turns = [e.record for e in self.log[gid] if isinstance(e.record, _TURNS)]
+        return bool(turns) and not isinstance(turns[-1], CompensationBegan)
 
     def state(self, gid: str) -> Any:
         state = replay(self.log[gid], self.definitions)

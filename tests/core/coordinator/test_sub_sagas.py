@@ -284,6 +284,36 @@ def test_a_newer_version_may_have_the_same_part_and_no_other() -> None:
     assert "ship is done; version 2 does `saga post` there, and not `saga shipping`" in against
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after a takeover"])
+def test_what_is_done_by_its_last_skip_goes_back_if_it_was_revoked_meanwhile(*, late: bool) -> None:
+    """What a person has seen to is one of the things that are to be undone."""
+    house, gid, ship = shipping()
+    house.hear(done(ship, "pack"))
+    house.park(ship)
+    house.order(gid, Action.ABORT)
+    if late:
+        house.crash()
+
+    house.order(ship, Action.SKIP, "send")
+
+    assert house.state(ship).phase is Phase.COMPENSATING
+    house.hear(undone(ship, "send"), undone(ship, "pack"), undone(gid, "book"))
+    assert house.state(gid).outcome is Outcome.COMPENSATED
+    assert not house.holdings.live
+
+
+def test_what_is_done_by_its_last_skip_is_told_to_a_saga_that_goes_on() -> None:
+    """As if its participant had said so."""
+    house, gid, ship = shipping()
+    house.hear(done(ship, "pack"))
+    house.park(ship)
+
+    house.order(ship, Action.SKIP, "send")
+
+    assert house.state(ship).outcome is Outcome.COMMITTED
+    assert house.state(gid).steps["ship"].phase is StepPhase.DONE
+
+
 @pytest.mark.parametrize("action", [Action.RETRY, Action.SKIP])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after a takeover"])
 def test_what_was_revoked_while_it_was_parked_goes_back_once_it_goes_on(
