@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -21,6 +21,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from participants.calls import sayable
 from participants.generations import Generations
 from participants.witness import Witness
+from wire.dsn import servers
+from wire.postgres import connect
 
 logger = structlog.get_logger(__name__)
 
@@ -150,9 +152,9 @@ class Connections:
     async def _connect(self) -> Connection:
         connection = None
         try:
-            connection = await cast("Any", asyncpg).connect(
-                self.dsn,
-                timeout=CONNECT_SECONDS,
+            connection, _ = await connect(
+                servers(self.dsn),
+                within_s=CONNECT_SECONDS,
                 command_timeout=self.limits.statement_ms / 1000 + PATIENT_BY_SECONDS,
                 server_settings={
                     "application_name": f"twofold/{self.name}"[:63],

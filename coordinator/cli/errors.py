@@ -10,6 +10,8 @@ import sys
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from wire.dsn import servers
+
 NO: Final = 1
 """The exit code of "the answer is no"."""
 
@@ -108,7 +110,7 @@ def log_trouble(dsn: str, cause: BaseException) -> Trouble:
 
 def createdb(dsn: str) -> str:
     """Return the command that creates a DSN's database."""
-    place = urlsplit(dsn)
+    place = urlsplit(servers(dsn)[0])
     options = {"-h": place.hostname, "-p": place.port, "-U": place.username}
     said = [f"{option} {value}" for option, value in options.items() if value]
     return " ".join(["createdb", *said, place.path.lstrip("/")])

@@ -17,9 +17,11 @@ from pydantic_settings import SettingsError
 from coordinator.cli.errors import Trouble, log_trouble, mask
 from coordinator.cli.output import Output, as_json, as_table
 from coordinator.config import Config, load_config, origins
-from coordinator.log.ask import ask
+from coordinator.log.ask import TROUBLE, ask
 from coordinator.log.store import LogUnavailable
 from wire import gids
+from wire.dsn import servers
+from wire.postgres import connect
 
 CONNECT_S = 10.0
 
@@ -79,10 +81,9 @@ def be_quiet() -> None:
 @asynccontextmanager
 async def log_connection(dsn: str) -> AsyncGenerator[Any]:
     """Connect to the log's database; whatever goes wrong with it is a Trouble."""
-    connect: Any = asyncpg.connect
     try:
-        connection: Any = await connect(dsn, timeout=CONNECT_S)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        connection, _ = await connect(servers(dsn), within_s=CONNECT_S)
+    except (*TROUBLE, ValueError) as error:
         raise log_trouble(dsn, error) from error
     try:
         yield connection

@@ -11,6 +11,9 @@ from coordinator.log.store import LogUnavailable
 ANSWER_S: Final = 60.0
 """How long a question may take. A batch is no question: it has no timeout."""
 
+_FOR_EVER_S: Final = 1e9
+"""asyncpg would take None for the connection's own limit, which is for what nobody asks here."""
+
 SESSION: Final = {
     "application_name": "twofold",
     # A plan kept from when the tables were small reads them whole when they
@@ -33,14 +36,15 @@ STALE: Final = ("25006", "57P0", "08")
 async def ask(
     source: Any, sql: str, *arguments: Any, within_s: float | None = ANSWER_S
 ) -> list[Any]:
-    """Run a statement on a pool or a connection, and return its rows.
+    """Run a statement on a pool or a connection, and return its rows; None is without limit.
 
     Raises:
         LogUnavailable: it failed, or nobody knows whether it did.
 
     """
     try:
-        return await source.fetch(sql, *arguments, timeout=within_s)
+        limit_s = _FOR_EVER_S if within_s is None else within_s
+        return await source.fetch(sql, *arguments, timeout=limit_s)
     except TROUBLE as error:
         state = getattr(error, "sqlstate", None) or ""
         if state.startswith(STALE) and hasattr(source, "expire_connections"):

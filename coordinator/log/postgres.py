@@ -43,11 +43,20 @@ from coordinator.log.store import (
     check,
     storable,
 )
+from wire.dsn import servers
+from wire.postgres import connect
 
 RELEASED: Final = "twofold_shards"
 """The NOTIFY channel on which a released shard is announced."""
 
+CONNECT_S: Final = 10.0
 CLOSE_S: Final = 5.0
+
+GIVEN_UP_S: Final = 10.0
+"""How long a server may take to stop what was given up, and to begin or end a transaction. One
+that is frozen answers nothing: whoever waits for it never gets to its standby."""
+
+_LIFE: Final = "SELECT pg_postmaster_start_time()"
 
 KEEPALIVE: Final = {
     "TCP_KEEPIDLE": 5,
@@ -161,10 +170,10 @@ class PostgresLog:
                 or would lose acknowledged commits (fsync or full_page_writes off).
 
         """
-        server, pools = _OneServer(), list[Any]()
+        server, pools = _OneServer(dsn), list[Any]()
         try:
             for settings, least, most in ((SESSION, 2, 6), (KEPT_PLAN, 1, 2)):
-                pools.append(await _pool(dsn, server, settings, least, most))
+                pools.append(await _pool(server, settings, least, most))
         except TROUBLE as error:
             for pool in pools:
                 pool.terminate()
@@ -337,7 +346,7 @@ async def _leave_as_it_is(_: Any) -> None:
 
 
 class _OneServer:
-    """Lets all connections of a log lead to one server, and to one life of it.
+    """Lets all connections of a log lead to one server of its DSN, and to one life of it.
 
     One that was restarted may have been restored, and one that has taken its
     place may lack the end: whoever goes on as if nothing had happened writes
@@ -345,30 +354,41 @@ class _OneServer:
     compares the log with its marks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dsn: str) -> None:
+        self._dsns = servers(dsn)
         self._started: datetime | None = None
 
-    async def check(self, connection: Any) -> None:
-        """Look at a connection that was just made. Raises ConnectionError."""
+    async def connect(self, **options: Any) -> Any:
+        """Make a connection for a pool. Raises what asyncpg does, or ConnectionError."""
+        connection, dsn = await connect(self._dsns, within_s=CONNECT_S, **options)
+        try:
+            await self._check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._dsns = [dsn]
+        return connection
+
+    async def _check(self, connection: Any) -> None:
         _notice_silence(connection)
-        started = await connection.fetchval("SELECT pg_postmaster_start_time()")
+        started = await connection.fetchval(_LIFE, timeout=CONNECT_S)
         if self._started is None:
             self._started = started
         elif started != self._started:
             raise ConnectionError("the server was restarted, or is another one")
 
 
-async def _pool(
-    dsn: str, server: _OneServer, settings: Mapping[str, str], least: int, most: int
-) -> Any:
+async def _pool(server: _OneServer, settings: Mapping[str, str], least: int, most: int) -> Any:
+    async def one(_dsn: None, **options: Any) -> Any:
+        return await server.connect(**options)
+
     create_pool: Any = asyncpg.create_pool
     return await create_pool(
-        dsn,
         min_size=least,
         max_size=most,
-        timeout=10,
         target_session_attrs="read-write",
-        init=server.check,
+        command_timeout=GIVEN_UP_S,
+        connect=one,
         reset=_leave_as_it_is,
         server_settings={**settings, **DURABLE},
     )

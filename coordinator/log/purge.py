@@ -138,8 +138,8 @@ async def _empty(connection: Any, part: Part, now_us: int, part_us: int) -> None
         "CREATE TEMP TABLE put_back (LIKE twofold.decision_log) ON COMMIT DROP"
     )
     await ask(connection, SET_ASIDE, part.slot, kept)
-    await connection.execute(f"TRUNCATE ONLY {table}")
-    await connection.execute("INSERT INTO twofold.decision_log SELECT * FROM put_back")
+    await ask(connection, f"TRUNCATE ONLY {table}")
+    await ask(connection, "INSERT INTO twofold.decision_log SELECT * FROM put_back")
     emptied = """
         INSERT INTO twofold.emptied_part (slot, part) VALUES ($1, $2)
         ON CONFLICT (slot) DO UPDATE SET part = excluded.part

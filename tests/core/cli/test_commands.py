@@ -287,4 +287,5 @@ def test_a_database_that_is_missing_comes_with_its_command() -> None:
 
     dsn = "postgresql://me:secret@db:5433/log"
     assert createdb(dsn) == "createdb -h db -p 5433 -U me log"
+    assert createdb("postgresql://me@db:5433,other:1/log") == createdb("postgresql://me@db:5433/log")
     assert "createdb -h db -p 5433 -U me log" in str(log_trouble(dsn, Missing()))

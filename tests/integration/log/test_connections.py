@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
 from compose.local.postgres import LocalPostgres
+from coordinator.cli import reach
 from coordinator.log import postgres
 from coordinator.log.migrate import migrate
 from coordinator.log.postgres import PostgresLog
-from coordinator.log.store import LogUnavailable
+from coordinator.log.store import LogUnavailable, Position
 from tests.contract.batches import LEASE_US, beginning, gid
 from tests.integration.log.conftest import Connection, OpenLog, waiting
 
@@ -97,6 +103,68 @@ async def test_closing_waits_for_nobody_for_ever(
             await log.close()
             with pytest.raises(LogUnavailable):
                 await writing
+
+
+@pytest.fixture
+def silent() -> Generator[int]:
+    """A port at which connections are taken, and nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+async def test_a_server_that_says_nothing_does_not_hide_its_standby(
+    dsn: str, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has vanished refuses no connection: each server has its own time."""
+    monkeypatch.setattr(postgres, "CONNECT_S", 2.0)
+    monkeypatch.setattr(reach, "CONNECT_S", 2.0)
+    place = urlsplit(dsn)
+    both = urlunsplit(place._replace(netloc=place.netloc.replace("@", f"@127.0.0.1:{silent},")))
+
+    log = await PostgresLog.open(both)
+    async with reach.log_connection(both) as connection:
+        assert await connection.fetchval("SHOW transaction_read_only") == "off"
+    assert (await log.facts()).name == "test"
+    await log.close()
+
+
+@asynccontextmanager
+async def frozen(hands: Connection) -> AsyncGenerator[None]:
+    """Stop whoever serves the log: nothing is refused, and nothing answered."""
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    pids = [row[0] for row in await hands.fetch(f"{others} AND pid <> pg_backend_pid()")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("what", ["a question", "a purge", "a batch"])
+async def test_nobody_waits_for_ever_for_a_server_that_is_frozen(
+    open_log: OpenLog, hands: Connection, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It does not even stop what was given up; a standby may long have taken its place."""
+    monkeypatch.setitem(ask_defaults(), "within_s", 0.2)
+    monkeypatch.setattr(postgres, "GIVEN_UP_S", 0.2)
+    monkeypatch.setattr(postgres, "CLOSE_S", 0.2)
+    log = await open_log()
+    at = Position(0, 1, 0, 0)
+    asked: dict[str, Callable[[], Awaitable[Any]]] = {
+        "a question": log.facts,
+        "a purge": lambda: log.purge({"name": 0}, 0, 1),
+        "a batch": lambda: log.persist(beginning(1, at=at)),
+    }
+    async with frozen(hands):
+        asking = asyncio.ensure_future(asked[what]())
+        if what == "a batch":
+            await asyncio.wait({asking}, timeout=1)
+            assert asking.cancel(), "it has no limit of its own"
+        given_up, _ = await asyncio.wait({asking}, timeout=20)
+    assert given_up
+    assert asking.cancelled() or isinstance(asking.exception(), LogUnavailable)
 
 
 async def test_a_machine_that_vanishes_is_noticed(log: PostgresLog) -> None:
