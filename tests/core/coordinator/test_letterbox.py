@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from coordinator.core.events import Letter
 from coordinator.letterbox import DAY_US, deliver, letters, waits_of
 from coordinator.log.memory import MemoryLog
@@ -75,6 +77,15 @@ def test_an_event_is_kept_for_as_long_as_the_longest_saga_could_want_it() -> Non
     [(_, kept_us)] = waits.values()
     assert letters([event(b'{"order": 1}')], waits, START_US + kept_us)[0]
     assert not letters([event(b'{"order": 1}')], waits, START_US + kept_us + 1)[0]
+
+
+def test_what_comes_from_the_future_has_come_now() -> None:
+    """A producer that takes microseconds for milliseconds must not hold up all other letters."""
+    times = [(NOW_US + 9_000, NOW_US + 9_000), (START_US * 1000, NOW_US)]
+    for said_us, taken_us in times:
+        one = replace(event(b'{"order": 1}'), timestamp_ms=said_us // 1000)
+        [found], _ = letters([one], waits_of([BY_ORDER]), NOW_US)
+        assert found.at_us == taken_us
 
 
 async def test_who_waits_is_told_once_the_letter_is_there() -> None:
