@@ -69,6 +69,13 @@ AHEAD_US: Final = 30_000_000
 """How long before its time a sleeper is read again: then its timer is as good as any other.
 Less than anybody sleeps, or it would be read again at once."""
 
+RESUMED_LIMIT: Final = 500
+"""How many that were taken over are asked about in one turn. Whoever does nothing else for longer
+than a lease lasts loses to another one what he has just read, and who then does the same."""
+
+BREATH: Final = 100
+"""How many are replayed before somebody else of this process may do something."""
+
 ROUSED_LIMIT: Final = 1000
 """How many are read again at once."""
 
@@ -188,9 +195,10 @@ class Engine:
         now_us = self._now()
         turn = Turn(self._setting, self._holdings, known, now_us)
         turn.work = self._work  # what earlier turns have left goes with what this one does
-        for live in self._resumed:
-            turn.resume(live)
-        self._resumed.clear()
+        now, self._resumed = self._resumed[:RESUMED_LIMIT], self._resumed[RESUMED_LIMIT:]
+        for live in now:
+            if self._holdings.live.get(live.gid) is live:  # it may have ended since
+                turn.resume(live)
         for live in self._roused:
             turn.rouse(live)
         self._roused.clear()
@@ -412,7 +420,9 @@ class Engine:
         self._holdings.locks.load(claim for claim in claims if claim[0] not in lost)
         # What is followed was published before it was: somebody faster may have the shards by now.
         await self._setting.definitions.refresh(self._log)
-        for live in awake(entries, self._setting.definitions):
+        for number, live in enumerate(awake(entries, self._setting.definitions)):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
             if live.shard not in lost:
                 self._holdings.hold(live)
                 self._resumed.append(live)
