@@ -65,7 +65,12 @@ KEEPALIVE: Final = {
     "TCP_USER_TIMEOUT": 11_000,  # for what was sent, as the others for silence
 }
 
-DURABLE: Final = {"synchronous_commit": "on", "idle_in_transaction_session_timeout": "2000"}
+DURABLE: Final = {
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "2000",
+    # Whoever waits for a row wants to see what it is then.
+    "default_transaction_isolation": "read committed",
+}
 
 # A living owner's lease is left alone; one's own is taken anew, with a new epoch.
 # `wanted` waits for whatever is being written for these shards; what waits for

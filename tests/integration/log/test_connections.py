@@ -210,11 +210,20 @@ async def test_a_release_rings(log: PostgresLog, open_log: OpenLog) -> None:
     await asyncio.wait_for(bell.wait(), 5)
 
 
-async def test_commits_wait_for_the_disk(log: PostgresLog, hands: Connection) -> None:
-    """Even where the database says that they need not."""
+@pytest.mark.parametrize(
+    ("setting", "wished", "needed"),
+    [
+        ("synchronous_commit", "off", "on"),
+        ("default_transaction_isolation", "serializable", "read committed"),
+    ],
+)
+async def test_what_a_log_needs_holds_whatever_the_database_says(
+    log: PostgresLog, hands: Connection, setting: str, wished: str, needed: str
+) -> None:
+    """Commits wait for the disk, and whoever waits for a row sees what it is then."""
     [[name]] = await hands.fetch("SELECT current_database()")
-    await hands.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await hands.execute(f"ALTER DATABASE {name} SET {setting} = '{wished}'")
     await log.pool.expire_connections()
 
     async with log.pool.acquire() as connection:
-        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        assert await connection.fetchval(f"SHOW {setting}") == needed
