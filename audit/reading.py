@@ -77,13 +77,15 @@ ROWS: Final = """
 """
 
 
+# Leases are seen as they were at the snapshot, so they are judged by its time: by the
+# clock, all would have expired under whoever takes long to read.
 UNOWNED: Final = """
     SELECT t.shard, count(*), coalesce(max(l.owner), ''),
            (extract(epoch FROM coalesce(max(l.until), min(t.changed_at))) * 1000000)::bigint
       FROM twofold.transaction t LEFT JOIN twofold.lease l USING (shard)
      WHERE (t.active OR t.wake_at IS NOT NULL) AND t.status <> 'ended'
      GROUP BY t.shard
-    HAVING coalesce(max(l.until), '-infinity') < clock_timestamp()
+    HAVING coalesce(max(l.until), '-infinity') < now()
 """
 
 NEXT_IN_LOG: Final = """

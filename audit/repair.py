@@ -17,7 +17,7 @@ from coordinator.cli.reach import kafka
 from coordinator.config import Config
 from wire import gids
 from wire.envelope import Envelope, Record, seal
-from wire.kafka import Producer
+from wire.kafka import Producer, partition_counts
 from wire.messages import Inquired
 from wire.topics import Topics
 
@@ -28,18 +28,25 @@ async def repair(
     findings: Sequence[Finding], source: Source, config: Config, seconds: float
 ) -> frozenset[Finding]:
     """Ask about each finding that this may mend; return those that are mended in time."""
-    asked = [finding for finding in findings if finding.meaning.repairable]
-    if not asked:
-        return frozenset()
+    topics = Topics(config.kafka.prefix)
     with kafka(config):
+        counts = await partition_counts(config.kafka.bootstrap, [topics.replies])
+        shards = counts.get(topics.replies, 0)
+        asked = [one for one in findings if one.meaning.repairable and _has_owner(one, shards)]
         async with Producer(config.kafka.bootstrap) as producer:
-            await producer.burst([inquiry(one, Topics(config.kafka.prefix)) for one in asked])
+            await producer.burst([inquiry(one, topics) for one in asked])
     deadline = asyncio.get_running_loop().time() + seconds
     while left := await _still_prepared(asked, source):
         if asyncio.get_running_loop().time() > deadline:
             break
         await asyncio.sleep(LOOK_S)
     return frozenset(asked) - left
+
+
+def _has_owner(finding: Finding, shards: int) -> bool:
+    """Tell whether there is anybody to ask: a log of the same name may have had more shards."""
+    name = gids.parse(finding.gid)
+    return name is not None and name.shard < shards
 
 
 def inquiry(finding: Finding, topics: Topics) -> Record:

@@ -58,11 +58,12 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
     assert await company.client.hear(places, seconds=30) == []
     await company.expect_all_well()  # or what is still told of them would end what is planted
     aborted, committed = (company.client.outcomes[place].gid for place in places)
-    unknown = fresh_gid()
+    unknown, nowhere = fresh_gid(), fresh_gid().replace("main.1.3.", "main.1.9999.")
     for gid, database, branch in [
         (committed, "bank_a", "debit"),
         (aborted, "bank_b", "credit"),
         (unknown, "bank_a", "debit"),
+        (nowhere, "bank_a", "debit"),
     ]:
         await books.ask(database, "DELETE FROM twofold.branch WHERE gid = $1", gid)
         await books.prepare(database, f"{gid}.{branch}", MARK.format(gid, branch))
@@ -74,6 +75,7 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
         (committed, "debit", "commit"),
         (aborted, "credit", "abort"),
         (unknown, "debit", "abort"),
+        (nowhere, "debit", "abort"),
         ("", "", "stranger"),
     }
     done = await auditor.run("audit", "--repair", "--grace", "3s", "-o", "json")
@@ -82,14 +84,16 @@ async def test_repair_lets_the_coordinator_end_what_is_in_doubt(
         ("commit-unfinished", committed, "bank-a", "debit"),
         ("rollback-unfinished", aborted, "bank-b", "credit"),
         ("prepared-unknown", unknown, "bank-a", "debit"),
+        ("prepared-unknown", nowhere, "bank-a", "debit"),
         ("prepared-stranger", "their-transaction", "bank-a", ""),
     }
-    assert {one["kind"] for one in done.json["findings"] if not one["mended"]} == {
-        "prepared-stranger"
+    assert {one["gid"] for one in done.json["findings"] if not one["mended"]} == {
+        "their-transaction",
+        nowhere,  # there is nobody to ask about it
     }
     assert done.code == 1
     left = await books.ask("bank_a", "SELECT gid FROM pg_prepared_xacts")
-    assert [row["gid"] for row in left] == ["their-transaction"]
+    assert {row["gid"] for row in left} == {"their-transaction", f"{nowhere}.debit"}
     marks = "SELECT status FROM twofold.branch WHERE gid = $1 AND branch = $2"
     assert (await books.ask("bank_a", marks, committed, "debit"))[0]["status"] == "committed"
     assert (await books.ask("bank_b", marks, aborted, "credit"))[0]["status"] == "rolled-back"
