@@ -55,7 +55,10 @@ class Wanted:
             name, equals, place = text.partition("=")
             if not (name and equals and place):
                 raise Trouble(f"--participant {text!r} names no database.", _AN_OPTION)
-            found[name] = place if "://" in place else with_database(base, place)
+            try:
+                found[name] = place if "://" in place else with_database(base, place)
+            except ValueError as error:
+                raise Trouble(f"--postgres is no DSN: {error}.", _AN_OPTION) from error
         return found
 
     def began(self, now: datetime) -> datetime:
@@ -66,7 +69,7 @@ class Wanted:
             return _EVER + timedelta(
                 microseconds=moment_us(self.since, round(now.timestamp() * 1e6))
             )
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             what = f"--since is {self.since!r}: neither a length of time nor a time with its zone."
             raise Trouble(what, "Write 2h, 7d, or 2026-01-31T12:00Z.") from error
 

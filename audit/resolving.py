@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +14,7 @@ from audit.facts import Facts
 from audit.findings import Kind
 from audit.looking import Wanted, opened
 from audit.reading import Source
-from coordinator.cli import reach
+from coordinator.cli import reach, who
 from coordinator.cli.errors import Trouble
 from coordinator.cli.output import note, say
 from coordinator.log.ask import ask
@@ -79,7 +77,7 @@ async def resolve(file: Path | None, wanted: Wanted, order: Order) -> None:
         doubt = _only(doubts(facts), order)
         if why := refusal(facts, doubt, commit=order.commit):
             raise Trouble(f"{doubt.name} is not ended: {why}.")
-        actor = order.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+        actor = who.actor(order.actor)
         async with reach.logs(config, gid=order.gid) as (log,):
             row = (doubt.name, doubt.participant, order.action, doubt.decided, actor, order.reason)
             await ask(log, NOTE, *row)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from audit import looking
-from coordinator.cli import reach
+from coordinator.cli import reach, who
 from coordinator.cli.errors import Trouble, log_trouble
 from coordinator.cli.nodes import lookout
 from coordinator.cli.output import Output, as_json, as_table, note, say
@@ -50,7 +48,7 @@ async def recover(file: Path | None, wanted: Wanted, output: Output) -> bool:
             )
         async with lookout(config) as out, ShardReader(config.kafka.bootstrap) as reader:
             await quiet(out, wanted.patience_s)
-            actor = wanted.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+            actor = who.actor(wanted.actor)
             done = [
                 await _recovered(Recovery(config, source, reader, n, actor, wanted.reason), wanted)
                 for n in range(len(config.log.stores))

@@ -181,6 +181,7 @@ def topics(
         typer.Option(
             "--partitions",
             min=1,
+            max=10_000,
             help="Of new topics of commands and of starts; as many as shards if not given.",
         ),
     ] = None,

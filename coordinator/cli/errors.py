@@ -54,6 +54,8 @@ def explain(error: BaseException) -> Trouble | None:
         return Trouble(f"{error.filename}: {error.strerror}") if error.filename else None
     if isinstance(error, UnicodeDecodeError):
         return Trouble(f"a file is not UTF-8: {error}.", "`twofold check` says which.")
+    if isinstance(error, UnicodeEncodeError):
+        return Trouble(f"what was given is not UTF-8: {ascii(error.object)[:100]}.")
     return _explain_ours(error)
 
 
@@ -81,7 +83,10 @@ def missing_module(error: ModuleNotFoundError) -> Trouble:
 
 def log_trouble(dsn: str, cause: BaseException) -> Trouble:
     """Say why the log cannot be used, by what Postgres or the system said."""
-    place = urlsplit(dsn)
+    try:
+        place = urlsplit(dsn)
+    except ValueError:
+        return Trouble(f"the DSN of the log is none: {cause}.", "Mend TWOFOLD_LOG__DSN.")
     where, database = mask(dsn), place.path.lstrip("/")
     state: Any = getattr(cause, "sqlstate", None)
     if state == "3D000":

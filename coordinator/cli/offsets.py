@@ -7,13 +7,11 @@ of requests, those that nobody has read are gone, and must be made anew.
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from coordinator.cli import reach
+from coordinator.cli import reach, who
 from coordinator.cli.output import Output, as_json, as_table, note
 from coordinator.config import Config
 from coordinator.log.ask import ask
@@ -63,7 +61,7 @@ async def offsets(
         with reach.kafka(config):
             found = await _look(config, logs)
         lost = [one for one in found if one.lost]
-        actor = actor or f"{getpass.getuser()}@{socket.gethostname()}"
+        actor = who.actor(actor)
         given_up = lost if reset else []
         if given_up:
             with reach.kafka(config):

@@ -8,9 +8,7 @@ refused.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,14 +17,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 import typer
 
-from coordinator.cli import plain, reach
+from coordinator.cli import plain, reach, who
 from coordinator.cli.errors import Trouble
 from coordinator.cli.output import Output, as_json, as_table, note
 from coordinator.config import Config
 from coordinator.core.records import Ordered, decode
 from coordinator.core.transition import Status
 from coordinator.log.ask import ask
-from coordinator.log.views import TransactionView, list_orders, list_transactions
+from coordinator.log.views import MOST, TransactionView, list_orders, list_transactions
 from coordinator.log.views import show as read
 from wire.envelope import Envelope, Record, seal
 from wire.kafka import Producer
@@ -103,8 +101,9 @@ async def order(file: Any, wanted: Wanted, output: Output, choose: Choose) -> bo
         raise typer.BadParameter("say which: GIDs, or --parked for all that are, and not both")
     async with reach.logs(config) as logs:
         await reach.facts(logs[0])
-        views = await _parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
+        views = await all_parked(logs, wanted) if wanted.parked else await _named(logs, wanted)
         if not views:
+            _print({}, {}, output)
             return wanted.parked
         choice = await choose(logs, views, wanted)
         if choice is None:
@@ -119,12 +118,20 @@ async def order(file: Any, wanted: Wanted, output: Output, choose: Choose) -> bo
     return len(chosen) == len(views) and not any(one.refused for one in answers.values())
 
 
-async def _parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+async def all_parked(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
+    """Find all that are parked, of one name if one is wanted, however many they are."""
     status, name = Status.PARKED, wanted.name
-    found = [await list_transactions(log, status=status, name=name, limit=1000) for log in logs]
-    if not any(found):
+    found: list[TransactionView] = []
+    for log in logs:
+        before: str | None = None
+        while page := await list_transactions(
+            log, status=status, name=name, limit=MOST, before=before
+        ):
+            found += page
+            before = page[-1].gid
+    if not found:
         note("nothing is parked, so nothing was ordered")
-    return [view for views in found for view in views]
+    return found
 
 
 async def _named(logs: Sequence[Any], wanted: Wanted) -> list[TransactionView]:
@@ -158,7 +165,7 @@ def order_of(view: TransactionView, wanted: Wanted) -> Order:
         gid=view.gid,
         id=secrets.token_hex(8),
         action=wanted.action,
-        actor=wanted.actor or f"{getpass.getuser()}@{socket.gethostname()}",
+        actor=who.actor(wanted.actor),
         reason=wanted.reason,
         step=wanted.step,
         data=wanted.data,
@@ -220,6 +227,8 @@ def _print(
                 for gid, answer in answers.items()
             ]
         )
+        return
+    if not answers:
         return
     rows = [
         (

@@ -47,9 +47,15 @@ def test_since_is_a_length_of_time_or_a_time(since: str | None, expected: dateti
     assert wanted(since=since).began(NOW) == expected
 
 
+def test_a_place_that_is_none_is_refused() -> None:
+    """With a sentence."""
+    with pytest.raises(Trouble, match="--postgres is no DSN"):
+        Wanted(["a=a_db"], "postgresql://[", "30s").dsns()
+
+
 def test_times_that_make_no_sense_are_refused() -> None:
     """With a sentence."""
-    for since in ("yesterday", "2026-01-31T12:00"):
+    for since in ("yesterday", "2026-01-31T12:00", "999999999d"):
         with pytest.raises(Trouble, match="its zone"):
             wanted(since=since).began(NOW)
     with pytest.raises(Trouble, match="--grace"):

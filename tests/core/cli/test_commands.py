@@ -266,6 +266,18 @@ def test_what_nobody_expects_keeps_its_traceback() -> None:
     assert explain(ExceptionGroup("g", [Trouble("a")])) is not None
 
 
+def test_what_is_not_utf_8_is_no_bug() -> None:
+    """A shell hands over any bytes."""
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "\udcff".encode()
+    assert r"\udcff" in str(explain(caught.value))
+
+
+def test_a_dsn_that_is_none_is_no_bug() -> None:
+    """Whatever it is that cannot be read."""
+    assert "Invalid IPv6 URL" in str(log_trouble("postgresql://[", ValueError("Invalid IPv6 URL")))
+
+
 @pytest.mark.parametrize(
     ("dsn", "masked"),
     [
@@ -287,5 +299,7 @@ def test_a_database_that_is_missing_comes_with_its_command() -> None:
 
     dsn = "postgresql://me:secret@db:5433/log"
     assert createdb(dsn) == "createdb -h db -p 5433 -U me log"
-    assert createdb("postgresql://me@db:5433,other:1/log") == createdb("postgresql://me@db:5433/log")
+    assert createdb("postgresql://me@db:5433,other:1/log") == createdb(
+        "postgresql://me@db:5433/log"
+    )
     assert "createdb -h db -p 5433 -U me log" in str(log_trouble(dsn, Missing()))

@@ -46,6 +46,7 @@ async def test_what_is_parked_goes_on_when_a_person_says_so(running: Shell) -> N
     ]
     assert trail[1]["actor"] == "ann"
     assert trail[1]["reason"] == "the way is free"
+    assert await running.json("retry", "--parked", "--reason", "once more") == []
 
 
 async def test_what_runs_can_be_aborted(running: Shell) -> None:
