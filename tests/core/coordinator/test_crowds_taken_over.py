@@ -63,7 +63,7 @@ async def test_a_crowd_is_taken_over_little_by_little(monkeypatch: pytest.Monkey
 
     assert others >= CROWD // AT_ONCE
     assert max(one.total() for one in asked) <= AT_ONCE
-    assert sum(asked, Counter()) == Counter(gids)
+    assert sum(asked, Counter[str]()) == Counter(gids)
     producer.acknowledge()
     stop.set()
     await running
