@@ -109,6 +109,8 @@ class Turn:
 
     def resume(self, live: Live) -> None:
         """Ask again for what a transaction that was just taken over still lacks."""
+        if live.gid not in self._holdings.live:
+            return  # the saga that it is a part of has been resumed, and ended it
         self._apply(live, machine.resume(live.state, self._now_us))
         epoch = self._holdings.shards[live.shard].epoch
         self.work.trails.append(Trail(live, live.state, (), resumed=True, epoch=epoch))

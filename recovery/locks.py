@@ -28,7 +28,9 @@ class Holding(NamedTuple):
 
 def holdings(state: State) -> list[Holding]:
     """Name what a transaction has."""
-    if not isinstance(state, SagaState) or state.phase in (Phase.CLOSED, Phase.ENDED):
+    if not isinstance(state, SagaState):
+        return []
+    if state.phase in (Phase.CLOSED, Phase.ENDED) and not state.held:
         return []
     return [Holding(lock, state.gid, state.began_us) for lock in state.locks[: state.passed]]
 

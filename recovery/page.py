@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from audit.facts import Facts, Transaction
-from coordinator.core import children, machine
+from audit.facts import Facts
+from coordinator.core import machine
 from coordinator.core.machine import State
-from coordinator.core.records import AnyRecord, ChildBegan, Entry, WaitBegan
-from coordinator.core.transition import Spawn, Transition
+from coordinator.core.records import AnyRecord, Entry
 from coordinator.log.store import Batch, Change, Position, Row
 from coordinator.recall import input_hash
+from recovery.families import Families, Proved
 from recovery.locks import Holding, given, holdings
-from recovery.parts import parts
-from recovery.rebuild import PREPARED, Did, Sent, Traces, proven, rebuild
+from recovery.parts import ATTEMPTS, Versions
 from recovery.starts import Asked, Said
-from sagas.model import SubSaga
+from sagas.model import AnyDefinition
 from sagas.search import terms
-from wire import gids
 
 
 class Rebuilt(NamedTuple):
@@ -37,40 +32,59 @@ class Rebuilt(NamedTuple):
     """What stands, be it told or not."""
 
 
+def _unpublished(_name: str) -> tuple[AnyDefinition, ...]:
+    return ()
+
+
 class Page:
-    """What is found out about some transactions."""
+    """What is found out about some transactions, each with those that have begun as part of it."""
 
     def __init__(
-        self, names: Sequence[str], facts: Facts, asked: Mapping[str, Asked], said: Said
+        self,
+        names: Sequence[str],
+        facts: Facts,
+        asked: Mapping[str, Asked],
+        said: Said,
+        *,
+        versions: Versions = _unpublished,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self._facts, self._asked = facts, asked
         self._begun: list[Row] = []
         self._changes: list[Change] = []
         self._entries: list[tuple[int, Entry]] = []
         self._holdings: list[Holding] = []
+        self._families = Families(facts, said, versions, attempts)
         self.rebuilt: list[Rebuilt] = []
-        self.parts: set[str] = set()
-        """What may have begun as part of them."""
-        found = collected(facts, said)
-        for gid in names:
-            self._compare(gid, found)
+        self.seen: set[str] = set()
+        """All of which something was found out, also as part of others."""
+        for gid in sorted(names, key=self._is_part):
+            if gid not in self.seen:
+                self._compare(gid)
 
-    def _compare(self, gid: str, found: Callable[[str], Traces]) -> None:
+    @property
+    def more(self) -> bool:
+        """Whether to look for more attempts."""
+        return self._families.more
+
+    def _is_part(self, gid: str) -> bool:
+        """Tell whether it is known as a part: it is rebuilt with its saga, if that is here."""
         known = self._facts.log.transactions.get(gid)
-        state = known.state if known is not None else None
-        definition = state.definition if state is not None else self._asked.get(gid)
-        if definition is None:
-            return  # an audit says what is wrong with it
-        if isinstance(definition, Asked):
-            definition = definition.definition
-        names = tuple(parts(gid, definition))
-        traced = {name: found(name) for name in names}
-        traces = replace(found(gid), parts={name: one for name, one in traced.items() if one})
+        return known is not None and known.state is not None and bool(known.state.begun.parent)
+
+    def _compare(self, gid: str) -> None:
+        known = self._facts.log.transactions.get(gid)
         if known is not None:
-            self._continue(known, traces)
-        elif traces:
-            self._begin(self._asked[gid], traces)
-        self.parts.update(traces.parts)
+            if known.state is None or known.row is None:
+                return  # an audit says what is wrong with it
+            traces = self._families.traces(gid, known.state.definition)
+            self._keep(self._families.continued(known, traces), known.row.shard)
+        elif (asked := self._asked.get(gid)) is not None:
+            traces = self._families.traces(gid, asked.definition)
+            if traces:
+                begun = asked.begun()
+                found = self._families.begun(gid, asked.definition, begun, asked.at_us, traces)
+                self._keep(found, asked.shard)
 
     def batch(self, positions: Mapping[int, Position], shards: int) -> Batch:
         """Return all that is to be persisted of it; ``shards`` are those of all stores."""
@@ -80,66 +94,29 @@ class Page:
             list(positions.values()), self._begun, self._entries, self._changes, claims=claims
         )
 
-    def _continue(self, known: Transaction, traces: Traces) -> None:
-        if known.state is None or known.row is None:
-            return  # an audit says what is wrong with it
-        move = proven(known.state, traces, self._facts.log.now_us)
-        state, records, shard = move.state, move.records, known.row.shard
+    def _keep(self, found: Proved, shard: int) -> None:
+        """Take what was found out about a transaction, and about those that are part of it."""
+        state, records = found.move.state, (*found.first, *found.move.records)
+        self.seen.add(found.gid)
         self._holdings += holdings(state)
+        for part in found.parts:
+            self._keep(part, shard)
         if not records:
             return
-        self._note(known.gid, shard, max(known.seqs) + 1, records)
-        self._begin_parts(move, shard, traces)
-        summary = machine.summary(state)
-        self._changes.append(Change(known.gid, shard, *summary, self._facts.log.now_us))
-        self._tell(known.gid, state, lost=False)
+        if found.known is None:
+            self._begun.append(_row(state, shard))
+        else:
+            summary = machine.summary(state)
+            self._changes.append(Change(found.gid, shard, *summary, self._facts.log.now_us))
+        self._note(found, shard, records)
+        if found.known is not None or not state.begun.parent:
+            self._tell(found.gid, state, lost=found.known is None)
 
-    def _begin(self, asked: Asked, traces: Traces) -> None:
-        definition = asked.definition
-        first = machine.begin(asked.gid, definition, asked.begun(), asked.at_us)
-        # What is to be in the same commit (the part that begins, the place at which it waits)
-        # is begun once it has an owner again.
-        alone = [one for one in first.records if not isinstance(one, ChildBegan | WaitBegan)]
-        entries = [Entry(asked.gid, n, asked.at_us, one) for n, one in enumerate(alone)]
-        born = machine.recover(asked.gid, definition, entries)
-        move = proven(born, traces, self._facts.log.now_us)
-        state, more = move.state, move.records
-        self._holdings += holdings(state)
-        self._note(asked.gid, asked.shard, 0, (*alone, *more))
-        self._begin_parts(move, asked.shard, traces)
-        self._begun.append(
-            Row(
-                asked.gid,
-                asked.shard,
-                definition.name,
-                definition.hash,
-                asked.begin.key,
-                input_hash(asked.begin.input),
-                asked.at_us,
-                *machine.summary(state),
-                search=terms(definition.index, asked.begin.input, definition.private),
-            )
-        )
-        self._tell(asked.gid, state, lost=True)
-
-    def _begin_parts(self, move: Transition[Any], shard: int, traces: Traces) -> None:
-        """Begin what has begun as part of a saga, in the commit in which that knows it."""
-        now_us, parent = self._facts.log.now_us, move.state
-        for spawn in move.errands:
-            if not isinstance(spawn, Spawn) or isinstance(spawn.work, SubSaga):
-                continue
-            begun = children.begun(parent.begun, parent.gid, spawn, spawn.work, generation=0)
-            born = machine.recover(spawn.gid, spawn.work, [Entry(spawn.gid, 0, now_us, begun)])
-            state, more = rebuild(born, traces.parts[spawn.gid], now_us)
-            self._note(spawn.gid, shard, 0, (begun, *more))
-            digest, summary = input_hash(begun.input), machine.summary(state)
-            row = (spawn.gid, shard, begun.name, begun.definition, begun.key, digest, now_us)
-            self._begun.append(Row(*row, *summary))
-
-    def _note(self, gid: str, shard: int, seq: int, records: Sequence[AnyRecord]) -> None:
+    def _note(self, found: Proved, shard: int, records: Sequence[AnyRecord]) -> None:
         now_us = self._facts.log.now_us
+        seq = max(found.known.seqs) + 1 if found.known is not None else 0
         self._entries += [
-            (shard, Entry(gid, seq + i, now_us, record)) for i, record in enumerate(records)
+            (shard, Entry(found.gid, seq + i, now_us, record)) for i, record in enumerate(records)
         ]
 
     def _tell(self, gid: str, state: State, *, lost: bool) -> None:
@@ -149,25 +126,17 @@ class Page:
         )
 
 
-def collected(facts: Facts, said: Said) -> Callable[[str], Traces]:
-    """Put together what participants' databases hold of each transaction, and what topics say."""
-    branches: dict[str, dict[str, str]] = {}
-    steps: dict[str, dict[str, Did]] = {}
-    for database in facts.databases:
-        for one in database.prepared:
-            if (ours := gids.parse_prepared(one.name)) is not None:
-                branches.setdefault(str(ours[0]), {})[ours[1]] = PREPARED
-        for barrier in database.barriers.values():
-            data = None if barrier.reply is None else msgspec.json.decode(barrier.reply)
-            did = Did(barrier.status, data, barrier.reason)
-            steps.setdefault(barrier.gid, {})[barrier.step] = did
-    # A marker that is seen is later than the moment at which its branch was prepared.
-    for database in facts.databases:
-        for marker in database.markers.values():
-            branches.setdefault(marker.gid, {})[marker.branch] = marker.status
-    return lambda gid: Traces(
-        branches.get(gid, {}),
-        steps.get(gid, {}),
-        said.told.get(gid),
-        said.sent.get(gid, Sent.NOTHING),
+def _row(state: State, shard: int) -> Row:
+    """Return the row of what the log lacked."""
+    begun, definition = state.begun, state.definition
+    return Row(
+        state.gid,
+        shard,
+        begun.name,
+        begun.definition,
+        begun.key,
+        input_hash(begun.input),
+        state.began_us,
+        *machine.summary(state),
+        search=terms(definition.index, begun.input, definition.private),
     )

@@ -34,10 +34,11 @@ from coordinator.service import load_files
 from recovery.letters import refill
 from recovery.locks import cleared
 from recovery.page import Page, Rebuilt
-from recovery.parts import parts
+from recovery.parts import ATTEMPTS, below
 from recovery.sealing import seal
 from recovery.starts import Asked, Naming, Said, asked_since, by_shard, sent_since, told_ever
 from sagas.model import AnyDefinition
+from wire import gids
 from wire.kafka import ShardReader
 from wire.topics import Topics
 
@@ -58,12 +59,16 @@ POSITIONS: Final = (
     "SELECT id, epoch, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
 )
 KNOWN: Final = "SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[])"
-NOT_ENDED: Final = "SELECT gid, definition FROM twofold.transaction WHERE status <> 'ended'"
+NOT_ENDED: Final = "SELECT gid, definition, key FROM twofold.transaction WHERE status <> 'ended'"
 RAISE: Final = """
     WITH raised AS (UPDATE twofold.cluster SET generation = $2 WHERE generation = $1 RETURNING 1)
     INSERT INTO twofold.recovery (from_generation, to_generation, rebuilt, actor, reason)
     SELECT $1, $2, $3, $4, $5 FROM raised RETURNING 1
 """
+
+
+_Followed = dict[str, AnyDefinition | None]
+"""Transactions, and what they follow, if it is known."""
 
 
 class Done(NamedTuple):
@@ -104,7 +109,7 @@ class Recovery:
 
     async def _learn(self, log: PostgresLog) -> None:
         """Know the definitions: those of the log, and those that it may have lost."""
-        for definition in load_files(self.config.definitions):
+        for definition in load_files(self.config.definitions, Topics(self.config.kafka.prefix)):
             self.definitions.add(definition)
             if self.reason is not None:
                 await publish(log, definition)
@@ -151,13 +156,13 @@ class Recovery:
         ends = await self.reader.ends((topics.replies, p.shard) for p in positions)
         # Replies to what the old log has asked prove nothing now: whoever is asked again, answers.
         moved = [p._replace(replies_offset=ends[topics.replies, p.shard]) for p in positions]
-        rebuilt, begun_as_parts = await self._rebuild(log, {p.shard: p for p in moved}, asked, said)
+        rebuilt, seen = await self._rebuild(log, {p.shard: p for p in moved}, asked, said)
         if self.reason is not None:
             raised = (facts.generation, newest + 1, len(rebuilt), self.actor, self.reason)
             if not await ask(log.pool, RAISE, *raised):
                 raise Trouble("somebody else has recovered this log meanwhile.")
         traced = by_shard([*await self.source.in_doubt(), *said.told], {p.shard for p in positions})
-        explained = {one.gid for one in rebuilt} | begun_as_parts | await self._known(log, traced)
+        explained = seen | await self._known(log, traced)
         unexplained = set(traced) - explained
         return Done(self.number, forgotten, newest + 1, rebuilt, sorted(unexplained))
 
@@ -176,9 +181,14 @@ class Recovery:
         purged = {name for name in names if born_us(name) < purged_us}
         return purged | {row[0] for page in pages for row in await ask(log.pool, KNOWN, page)}
 
-    async def _not_ended(self, log: PostgresLog) -> dict[str, AnyDefinition | None]:
+    async def _not_ended(self, log: PostgresLog) -> tuple[_Followed, _Followed]:
+        """Find what has not ended, and apart from that what is a part of others."""
         found = await ask(log.pool, NOT_ENDED, within_s=None)
-        return {gid: self.definitions.by_hash(followed) for gid, followed in found}
+        wholes, alone = _Followed(), _Followed()
+        for gid, followed, key in found:
+            where = wholes if gids.is_start_key(key) else alone
+            where[gid] = self.definitions.by_hash(followed)
+        return wholes, alone
 
     async def _rebuild(
         self,
@@ -187,22 +197,34 @@ class Recovery:
         asked: Mapping[str, Asked],
         said: Said,
     ) -> tuple[list[Rebuilt], set[str]]:
-        follow = await self._not_ended(log)
-        follow |= {gid: one.definition for gid, one in asked.items()}
-        wanted = sorted(follow)
+        wholes, alone = await self._not_ended(log)
+        wholes |= {gid: one.definition for gid, one in asked.items()}
         shards = (await log.facts()).shards
         old = cleared(await log.claims(positions), positions)
         await self._persist(log, Batch(list(positions.values()), [], [], [], claims=old))
-        found, begun_as_parts = list[Rebuilt](), set[str]()
-        for start in range(0, len(wanted), PAGE):
-            names = wanted[start : start + PAGE]
-            known = {gid: definition for gid in names if (definition := follow[gid])}
-            children = [part for gid, one in known.items() for part in parts(gid, one)]
-            page = Page(names, await self.source.read([*names, *children]), asked, said)
-            found += page.rebuilt
-            begun_as_parts |= page.parts
-            await self._persist(log, page.batch(positions, shards))
-        return found, begun_as_parts
+        found, seen = list[Rebuilt](), set[str]()
+        for follow in (wholes, alone):
+            wanted = sorted(follow.keys() - seen)
+            for start in range(0, len(wanted), PAGE):
+                page = await self._page(wanted[start : start + PAGE], follow, asked, said)
+                found += page.rebuilt
+                seen |= page.seen
+                await self._persist(log, page.batch(positions, shards))
+        return found, seen
+
+    async def _page(
+        self, names: Sequence[str], follow: _Followed, asked: Mapping[str, Asked], said: Said
+    ) -> Page:
+        """Compare some, with all that may have begun as part of them, however often."""
+        known = {gid: definition for gid in names if (definition := follow[gid])}
+        versions, attempts = self.definitions.of_name, ATTEMPTS
+        while True:
+            parts = [p for gid, one in known.items() for p in below(gid, one, versions, attempts)]
+            facts = await self.source.read([*names, *parts])
+            page = Page(names, facts, asked, said, versions=versions, attempts=attempts)
+            if not page.more:
+                return page
+            attempts *= 2
 
     async def _persist(self, log: PostgresLog, batch: Batch) -> None:
         """Persist a page, and where replies go on."""

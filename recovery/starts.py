@@ -11,7 +11,7 @@ from coordinator.core.records import Begun
 from coordinator.definitions import Definitions
 from coordinator.log.store import Position
 from coordinator.telemetry import identity
-from recovery.rebuild import Sent
+from recovery.traces import Sent
 from sagas.model import AnyDefinition
 from wire import gids
 from wire.envelope import Unreadable, type_of, unseal

@@ -33,8 +33,8 @@ CORES: Final = (
     Mutant(
         "forgets what a lost log had begun as part of a saga",
         "recovery/rebuild.py",
-        "    if _has_begun(move.state, name, traces):\n",
-        "    if False:\n",
+        "        elif _has_begun(traces, name):\n",
+        "        elif False:\n",
         "branches stay prepared for ever",
     ),
     Mutant(

@@ -6,7 +6,9 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
+ATOMIC: Final = "recovery/atomic.py"
 REBUILD: Final = "recovery/rebuild.py"
+FAMILIES: Final = "recovery/families.py"
 PAGE: Final = "recovery/page.py"
 STARTS: Final = "recovery/starts.py"
 
@@ -14,17 +16,66 @@ PROVED: Final = "    if Sent.COMMIT in traces.sent or COMMITTED in traces.branch
 
 RECOVERIES: Final = (
     Mutant(
+        "asks a part what it has done, and does not hear it",
+        REBUILD,
+        "        if end and child and (child.gid, child.outcome) == (part.gid, None):\n",
+        "        if False:\n",
+        "a saga waits for a part that has told it long ago",
+    ),
+    Mutant(
+        "takes for done what has gone back since",
+        REBUILD,
+        "        if part.gone and child and",
+        "        if False and child and",
+        "a saga goes on without what it was built on",
+    ),
+    Mutant(
+        "lets a part go on whose saga was told to have gone back",
+        REBUILD,
+        "    if taken_back or part.attempt < _last(traces, part.step):\n",
+        "    if part.attempt < _last(traces, part.step):\n",
+        "a part does what nobody will undo",
+    ),
+    Mutant(
+        "takes for done what a saga may have gone without",
+        FAMILIES,
+        "        if may_lack and said.came_to",
+        "        if False and said.came_to",
+        "a part goes on that had been refused its lock",
+    ),
+    Mutant(
+        "gives the lock of a part that is kept to others",
+        "recovery/locks.py",
+        " and not state.held:\n",
+        ":\n",
+        "what is to be undone may be changed before",
+    ),
+    Mutant(
+        "names a part after the newest version, whichever it was",
+        "recovery/parts.py",
+        "            yield one, versioned(name, one)\n",
+        "            yield one, versioned(name, list(versions(work.saga))[-1])\n",
+        "a part goes on by steps that it never had",
+    ),
+    Mutant(
+        "begins the first attempt again where the second was made",
+        REBUILD,
+        "    move = _caught_up(move, name, _last(traces, name), now_us)\n",
+        "",
+        "what the second has done stands when its saga goes back",
+    ),
+    Mutant(
         "waits for a group that what came after it shows to have ended",
         REBUILD,
-        "        if over:\n            return _past_group(move, name, traces, now_us)\n",
-        "",
+        "        past = _past_group if over else _with_child\n",
+        "        past = _with_child\n",
         "what came after it is not known, and not undone",
     ),
     Mutant(
         "goes back although it cannot tell why a step was done",
         REBUILD,
-        "        if (unknown := _unknown(move.state, traces)) and not _ends(traces):\n",
-        "        if (unknown := _unknown(move.state, traces)) and _ends(traces):\n",
+        "(unknown := _unknown(move.state, traces)) and _final(traces) is None:\n",
+        "(unknown := _unknown(move.state, traces)) and _final(traces) is not None:\n",
         "the step would be left standing",
     ),
     Mutant(
@@ -43,49 +94,49 @@ RECOVERIES: Final = (
     ),
     Mutant(
         "waits at a place of which nobody knows",
-        PAGE,
+        FAMILIES,
         "if not isinstance(one, ChildBegan | WaitBegan)]\n",
         "if not isinstance(one, ChildBegan)]\n",
         "nobody is told of the event",
     ),
     Mutant(
         "presumes abort of what has committed",
-        REBUILD,
+        ATOMIC,
         PROVED,
         "    if Sent.COMMIT in traces.sent:",
         "a branch that has committed proves the decision",
     ),
     Mutant(
         "presumes abort of what is told to commit",
-        REBUILD,
+        ATOMIC,
         PROVED,
         "    if COMMITTED in traces.branches.values():",
         "a commit that is on its way proves the decision",
     ),
     Mutant(
         "presumes commit where all are prepared",
-        REBUILD,
+        ATOMIC,
         PROVED,
         "    if traces.branches and set(traces.branches.values()) <= {PREPARED, COMMITTED}:",
         "nobody has heard of a commit, and a rollback may be on its way",
     ),
     Mutant(
         "has read-only branches commit",
-        REBUILD,
+        ATOMIC,
         "    return tuple(name for name in state.definition.branches if name in held)",
         "    return tuple(state.definition.branches)",
         "a branch without a trace has nothing to commit",
     ),
     Mutant(
         "has branches commit that are rolled back",
-        REBUILD,
+        ATOMIC,
         "if seen in (PREPARED, COMMITTED)}",
         "if seen}",
         "a late copy of a Prepare rolls back a branch that has only read",
     ),
     Mutant(
         "decides for a branch that is alone",
-        REBUILD,
+        ATOMIC,
         "    if told is None and len(state.definition.branches) == 1:",
         "    if told is not None and len(state.definition.branches) == 0:",
         "a lone branch decides, and may be about to",
@@ -93,8 +144,8 @@ RECOVERIES: Final = (
     Mutant(
         "goes on with a saga that was told to go back",
         REBUILD,
-        "    return back or undone or Sent.UNDO in traces.sent",
-        "    return back or undone",
+        "    return back or undone or revoked or came_back or Sent.UNDO in traces.sent\n",
+        "    return back or undone or revoked or came_back\n",
         "an undo that is on its way will be done",
     ),
     Mutant(
@@ -114,15 +165,15 @@ RECOVERIES: Final = (
     Mutant(
         "tells another outcome than was told",
         REBUILD,
-        "    if Outcome(told.outcome) in FINAL:\n        closed",
-        "    if Outcome(told.outcome) in ():\n        closed",
+        "    if told is not None and final is not None:\n",
+        "    if told is not None and final is None:\n",
         "what was told stands",
     ),
     Mutant(
         "begins anew what was begun and sent",
         PAGE,
-        "        elif traces:",
-        "        elif traces.branches or traces.steps or traces.told:",
+        "            if traces:\n",
+        "            if traces.branches or traces.steps or traces.told:\n",
         "commands that are still to be done belong to the old name",
     ),
     Mutant(

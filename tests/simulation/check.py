@@ -337,7 +337,7 @@ class Check(logs.Watching, databases.Watching):
         self.insist(known, "coordinators know what to say", f"{message}")
         if isinstance(message, LockRelease):
             facts = self.facts.get(message.gid)
-            over = facts is None or facts.closed
+            over = facts is None or facts.closed or message.gid in self.parts
             self.insist(over, "no lock is given back before the end", f"{message}")
 
     def _asks_step(self, message: Execute | Compensate) -> None:

@@ -9,6 +9,7 @@ from coordinator.core import machine
 from coordinator.core.records import Outcome
 from coordinator.core.transition import Status
 from coordinator.engine import Engine
+from sagas.each import written
 from sagas.model import Atomic, Group, OnRefused, Saga, SubSaga
 from tests.simulation.check import Check
 from tests.simulation.database import Effect
@@ -135,7 +136,9 @@ def what_stands(check: Check) -> tuple[dict[str, int], list[Effect]]:
 def _may_come_late(facts: Facts, part: str) -> bool:
     if isinstance(facts.definition, Atomic) or facts.outcome is Outcome.COMMITTED:
         return False
-    return facts.outcome in PARKING or facts.definition.steps[part].undo is None
+    steps = facts.definition.steps
+    # How many a step was, a log that was lost may have known alone.
+    return facts.outcome in PARKING or steps[part if part in steps else written(part)].undo is None
 
 
 def _atomic(check: Check, gid: str, facts: Facts, definition: Atomic) -> None:
@@ -160,7 +163,7 @@ def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
         match facts.outcome:
             case Outcome.COMMITTED:
                 meant = wanted(definition, name) and not facts.goes_without(name)
-                forgot = check.lost and isinstance(step.work, Group)  # how it was refused
+                forgot = check.lost and step.is_apart  # how it was refused
                 meant = done if forgot and step.on_refused is OnRefused.CONTINUE else meant
                 holds = (done, undone) == (int(meant), 0)
             case Outcome.COMPENSATED:

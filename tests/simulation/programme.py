@@ -106,8 +106,6 @@ def draw(seed: int, participants: int, faults: Faults) -> Programme:
             first, second = (atomic(name, n, participants, chance) for n in (1, 2))
         else:
             part = _part(programme, f"{name}-part", participants, chance)
-            # What was a part of what is lost with the log, a person must find out.
-            part = "" if faults.may_strike(Fault.LOG_RESTORED) else part
             first, second = (saga(name, n, participants, chance, part) for n in (1, 2))
             programme.mended[name] = mended(first, seed)
             first = mistaken(first, seed)

@@ -12,13 +12,14 @@ import copy
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from audit import facts as known
+from audit import facts as audited
 from coordinator.core import machine
 from coordinator.core.records import Begun
 from coordinator.definitions import Definitions
 from coordinator.log.store import Batch
 from recovery.locks import cleared
 from recovery.page import Page
+from recovery.parts import ATTEMPTS
 from recovery.starts import Asked, Naming, Said, sent
 from tests.simulation.faults import Fault
 from wire.envelope import Unreadable, unseal
@@ -102,7 +103,13 @@ class Restoring:
         moved = [p._replace(replies_offset=len(logs[topics.replies, p.shard])) for p in claimed]
         every = [r for (topic, _), log in logs.items() if _commands(topic) for r in log]
         said = Said(self._told(), sent(every))
-        page = Page(sorted({*server.rows, *asked}), self._facts(facts), asked, said)
+        names, attempts = sorted({*server.rows, *asked}), ATTEMPTS
+        known, versions = self._facts(facts), definitions.of_name
+        while True:
+            page = Page(names, known, asked, said, versions=versions, attempts=attempts)
+            if not page.more:
+                break
+            attempts *= 2
         here = {p.shard: p for p in moved}
         old = cleared(await server.claims(here), here)
         await server.persist(Batch(moved, [], [], [], claims=old))
@@ -124,35 +131,35 @@ class Restoring:
                             found[message.gid] = message
         return found
 
-    def _facts(self, facts: Any) -> known.Facts:
+    def _facts(self, facts: Any) -> audited.Facts:
         """Say what the log and the databases hold, as an audit would read it."""
         world = self._world
         transactions = {gid: self._transaction(gid) for gid in world.log.rows}
-        log = known.LogFacts(facts.name, [facts.generation], world.now_us(), [None], transactions)
-        return known.Facts(log, [_database(one) for one in world.databases.values()], 0)
+        log = audited.LogFacts(facts.name, [facts.generation], world.now_us(), [None], transactions)
+        return audited.Facts(log, [_database(one) for one in world.databases.values()], 0)
 
-    def _transaction(self, gid: str) -> known.Transaction:
+    def _transaction(self, gid: str) -> audited.Transaction:
         row, entries = self._world.log.rows[gid], self._world.log.entries(gid)
         begun = entries[0].record
         assert isinstance(begun, Begun)
         state = machine.recover(gid, self._world.check.by_hash[begun.definition], entries)
-        told = known.Row(
+        told = audited.Row(
             row.shard, row.definition, row.status, row.outcome, row.active, row.began_us, 0
         )
-        return known.Transaction(gid, told, [entry.seq for entry in entries], entries, state)
+        return audited.Transaction(gid, told, [entry.seq for entry in entries], entries, state)
 
 
 def _commands(topic: str) -> bool:
     return topic.endswith(Topics.commands(""))
 
 
-def _database(one: Any) -> known.Database:
-    barriers: dict[tuple[str, str], known.Barrier] = {}
-    markers: dict[tuple[str, str], known.Marker] = {}
+def _database(one: Any) -> audited.Database:
+    barriers: dict[tuple[str, str], audited.Barrier] = {}
+    markers: dict[tuple[str, str], audited.Marker] = {}
     for (table, gid, part), row in one.rows.items():
         if table == "branch":
-            markers[gid, part] = known.Marker(gid, part, row.status, 0)
+            markers[gid, part] = audited.Marker(gid, part, row.status, 0)
         else:
-            barriers[gid, part] = known.Barrier(gid, part, row.status, 0, row.reply, row.reason)
-    prepared = [known.Prepared(name, "", 0) for name in one.prepared]
-    return known.Database((one.name,), prepared, barriers, markers)
+            barriers[gid, part] = audited.Barrier(gid, part, row.status, 0, row.reply, row.reason)
+    prepared = [audited.Prepared(name, "", 0) for name in one.prepared]
+    return audited.Database((one.name,), prepared, barriers, markers)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core.records import Outcome
-from recovery.rebuild import Traces, rebuild
+from recovery.rebuild import rebuild
+from recovery.traces import Traces
 from sagas.model import AnyDefinition, EvaluationFailed, Scope
 from tests.core.coordinator.builders import (
     NO_START,

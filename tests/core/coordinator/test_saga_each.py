@@ -15,7 +15,8 @@ from coordinator.core import saga as core
 from coordinator.core.records import Entry, Outcome, StepDone, StepSpread, decode
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
 from coordinator.rehearsal.run import Verdict, rehearse
-from recovery.rebuild import Did, Traces, rebuild
+from recovery.rebuild import rebuild
+from recovery.traces import Did, Traces
 from sagas.each import MOST
 from sagas.loader import load
 from sagas.model import Each, Json, Saga, Scope, Step

@@ -13,7 +13,8 @@ from coordinator.core.records import AttemptFailed, Ordered, Outcome, StepDone, 
 from coordinator.core.saga_state import Phase, StepPhase
 from coordinator.core.transition import Look
 from coordinator.core.waiting import GRACE_US, letter_key
-from recovery.rebuild import Did, Traces, rebuild
+from recovery.rebuild import rebuild
+from recovery.traces import Did, Traces
 from sagas.model import EvaluationFailed, OnTimeout, Saga
 from tests.core.coordinator.builders import (
     SECOND,

@@ -11,7 +11,9 @@ from coordinator.core.events import Returned
 from coordinator.core.records import ChildBegan, ChildEnded, Entry, Outcome, StepDone
 from coordinator.core.saga_state import Phase, SagaState, StepPhase
 from coordinator.core.transition import Spawn
-from recovery.rebuild import Did, Sent, Traces, proven, rebuild
+from coordinator.definitions import family
+from recovery.rebuild import proven, rebuild
+from recovery.traces import Did, Part, Sent, Traces
 from sagas.loader import load
 from tests.core.coordinator.builders import GID, START_US, Story, begun
 from tests.core.recovery.test_rebuild import LATER_US, asked, kinds, replayed
@@ -47,9 +49,16 @@ def trade(*, goes_without: bool = False) -> Story:
     return story
 
 
+def part(swap: Traces) -> Part:
+    """Let the swap have begun."""
+    definition = load(SAGA.format(without=""), "trade.yaml")
+    work = family(definition)[1]
+    return Part(step="swap", attempt=1, undoing=False, gid=SWAP, definition=work, traces=swap)
+
+
 def traces(swap: Traces | None, sent: Sent = Sent.NOTHING) -> Traces:
     """Let the mail be sent, and the swap be as far as this."""
-    parts = {} if swap is None else {SWAP: swap}
+    parts = () if swap is None else (part(swap),)
     return Traces(steps={"mail": Did("done")}, sent=sent, parts=parts)
 
 
@@ -85,7 +94,7 @@ def test_what_came_after_a_group_is_undone_before_it() -> None:
 def test_a_group_that_nothing_came_after_tells_by_itself_how_it_ended() -> None:
     """It may yet be anything."""
     story = trade()
-    state, records = rebuild(story.state, Traces(parts={SWAP: DONE}), LATER_US)
+    state, records = rebuild(story.state, Traces(parts=(part(DONE),)), LATER_US)
     assert kinds(records) == ["ChildBegan"]
     assert phases(state) == {"swap": StepPhase.RUNNING, "mail": StepPhase.WAITING}
 
@@ -128,6 +137,6 @@ def test_what_cannot_be_explained_is_for_a_person(sent: Sent) -> None:
 def test_an_outcome_that_was_told_needs_no_explanation() -> None:
     """It stands, however little is left to see."""
     told = asked(rebuild(trade().state, traces(DONE), LATER_US)[0])[-1]
-    found = Traces(steps={"mail": Did("done")}, told=told, parts={SWAP: HALF})
+    found = Traces(steps={"mail": Did("done")}, told=told, parts=(part(HALF),))
     state, _ = rebuild(trade().state, found, LATER_US)
     assert state.outcome is Outcome.COMMITTED

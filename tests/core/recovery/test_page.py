@@ -9,8 +9,8 @@ from coordinator.core import machine
 from coordinator.core.records import Begun, Outcome, WaitBegan
 from coordinator.core.transition import Look
 from recovery.page import Page
-from recovery.rebuild import Sent
 from recovery.starts import Asked, Said
+from recovery.traces import Sent
 from sagas.model import Saga
 from tests.core.audit.made import log_with
 from tests.core.coordinator.builders import GID, START_US, saga, step, waiting

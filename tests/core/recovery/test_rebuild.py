@@ -10,10 +10,19 @@ import pytest
 
 from coordinator.core import machine
 from coordinator.core.machine import State
-from coordinator.core.records import AnyRecord, Begun, Decided, Decision, Entry, Outcome
+from coordinator.core.records import (
+    AnyRecord,
+    Begun,
+    ChildBegan,
+    Decided,
+    Decision,
+    Entry,
+    Outcome,
+)
 from coordinator.core.saga_state import SagaState, StepPhase
-from coordinator.core.transition import Status
-from recovery.rebuild import Did, Sent, Traces, rebuild
+from coordinator.core.transition import Status, Transition
+from recovery.rebuild import rebuild
+from recovery.traces import Did, Sent, Traces
 from sagas.model import SubSaga
 from tests.core.coordinator.builders import (
     GID,
@@ -247,23 +256,15 @@ def test_what_lies_past_a_step_that_was_skipped_is_known(*, back: bool) -> None:
         assert kinds(records)[3:] == ["Closed"]
 
 
-@pytest.mark.parametrize(
-    ("needs", "traces", "parked"),
-    [
-        ((), Traces(), True),
-        (("a",), Traces(), False),
-        (("a",), Traces(steps={"a": Did("done")}), True),
-        (("a",), Traces(told=told(Outcome.COMPENSATED)), False),
-    ],
-)
-def test_what_sagas_in_it_may_have_done_is_for_a_person(
-    needs: tuple[str, ...], traces: Traces, *, parked: bool
-) -> None:
-    """They have names and traces of their own: nobody guesses at them."""
-    part = replace(step("b", *needs), work=SubSaga("other"))
-    story = Story.begin(saga(step("a"), part))
+@pytest.mark.parametrize("outcome", [None, Outcome.COMMITTED])
+def test_a_saga_in_it_of_a_name_that_is_not_known_is_for_a_person(outcome: Outcome | None) -> None:
+    """Of what it has done nothing can be found; unless the end of the whole was told."""
+    story = Story.begin(saga(replace(step("b"), work=SubSaga("other"))))
+    began = ChildBegan(step="b", child="tf1.test.1.0." + "e" * 32, attempt=1)
+    known = Transition(story.state).remember(began, START_US).state
+    traces = Traces(told=told(outcome) if outcome else None)
 
-    state, records = rebuild(story.state, traces, LATER_US)
+    state, _ = rebuild(known, traces, LATER_US)
 
-    assert (state.phase == "parked") is parked
-    assert replayed(story, records) == state
+    assert state.phase == ("closed" if outcome else "parked")
+    assert outcome or began.child in state.reason

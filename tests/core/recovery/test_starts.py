@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recovery.rebuild import Sent
 from recovery.starts import sent
+from recovery.traces import Sent
 from wire.envelope import Envelope, seal
 from wire.kafka import Received
 from wire.messages import Commit, Prepare

@@ -1,0 +1,63 @@
+"""What a log that has forgotten must be told of one atomic transaction. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from coordinator.core.records import Decided, Decision, Outcome, Parked
+from coordinator.core.transition import Transition
+from coordinator.core.two_phase_state import Phase, TwoPhase
+from recovery.traces import COMMITTED, FINAL, PREPARED, Sent, Traces
+
+NOT_COMMITTED: Final = "the log was restored, and nothing shows that any branch had committed"
+HAD_COMMITTED: Final = "the log was restored; a branch had committed, or was told to"
+
+Move: TypeAlias = Transition[Any]
+
+
+def decided(move: Move, traces: Traces, now_us: int) -> Move:
+    state: TwoPhase = move.state
+    if state.phase in (Phase.PARKED, Phase.ENDED):
+        return move
+    if state.decided is None:
+        decision = _decision(state, traces, now_us)
+        if decision is None:
+            return move
+        move = move.remember(decision, now_us)
+    told = traces.told
+    if told is not None and Outcome(told.outcome) not in FINAL:
+        # Somebody has ended a branch by hand, or was to: that is for a person again.
+        parked = Parked(reason=told.reason, outcome=Outcome(told.outcome))
+        move = move.remember(parked, now_us)
+    return move
+
+
+def _decision(state: TwoPhase, traces: Traces, now_us: int) -> Decided | None:
+    told = traces.told
+    if told is not None and told.outcome == Outcome.COMMITTED:
+        return Decided(
+            decision=Decision.COMMIT,
+            awaited=_touched(state, traces),
+            reason=told.reason,
+            output=told.output,
+        )
+    if Sent.COMMIT in traces.sent or COMMITTED in traces.branches.values():
+        return Decided(
+            decision=Decision.COMMIT, awaited=_touched(state, traces), reason=HAD_COMMITTED
+        )
+    if state.starts_us > now_us and not traces:
+        return None  # it rests: nobody was asked
+    if told is None and len(state.definition.branches) == 1:
+        return None  # it decides for itself, and may be about to: it is asked again
+    reason = told.reason if told is not None else NOT_COMMITTED
+    return Decided(decision=Decision.ABORT, awaited=tuple(state.definition.branches), reason=reason)
+
+
+def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
+    """Name the branches that have something to commit.
+
+    One without a trace only read; so did one that is rolled back, by a late
+    copy of its Prepare, since whoever has said yes waits for the decision.
+    """
+    held = {name for name, seen in traces.branches.items() if seen in (PREPARED, COMMITTED)}
+    return tuple(name for name in state.definition.branches if name in held)
