@@ -231,7 +231,7 @@ def offsets(
     """
     from coordinator.cli import offsets as shards
 
-    if reset and not reason:
+    if reset and not reason.strip():
         raise typer.BadParameter("--reset needs a --reason")
     done = asyncio.run(
         shards.offsets(config, reset=reset, reason=reason, actor=actor, output=output)

@@ -97,6 +97,8 @@ async def all_of_them(
 async def order(file: Any, wanted: Wanted, output: Output, choose: Choose) -> bool:
     """Order, and tell what became of it; False if anything was refused."""
     config = reach.settings(file)
+    if not wanted.reason.strip():
+        raise typer.BadParameter("say why: it stays in the log for ever", param_hint="--reason")
     if wanted.parked == bool(wanted.gids):
         raise typer.BadParameter("say which: GIDs, or --parked for all that are, and not both")
     async with reach.logs(config) as logs:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 import typer
 
+from coordinator.cli.errors import Trouble
+
 UNREAD: Final = 128 + 13
 """The exit code that a shell gives to what ended by SIGPIPE."""
 
@@ -59,10 +61,12 @@ def _write(text: str, *, err: bool = False) -> None:
     """Print, unless nobody reads any more: `twofold list | head`. No server is to blame then."""
     try:
         typer.echo(text, err=err)
-    except BrokenPipeError as error:
+    except OSError as error:
         # Else the interpreter would try once more, at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
-        raise typer.Exit(UNREAD) from error
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(UNREAD) from error
+        raise Trouble(f"the answer could not be written: {error.strerror}.") from error
 
 
 def printable(text: str) -> str:

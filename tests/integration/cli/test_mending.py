@@ -69,6 +69,7 @@ async def test_what_runs_can_be_aborted(running: Shell) -> None:
         (["resolve", "gid", "--reason", "x"], 2, "say how it ended"),
         (["resolve", "gid", "--commit", "--rollback", "--reason", "x"], 2, "not both"),
         (["abort", "nobody", "--reason", "x"], 1, "there is no transaction nobody"),
+        (["abort", "gid", "--reason", " "], 2, "say why"),
     ],
 )
 async def test_an_order_that_means_nothing_is_not_given(
