@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from wire.envelope import MAX_BODY_BYTES, Record, bury
+from wire.envelope import MAX_BODY_BYTES, Record, bury, is_too_deep
 from wire.kafka import GroupReader, Place, Received
 
 logger = structlog.get_logger(__name__)
@@ -108,12 +108,12 @@ def event_body(event: Received) -> dict[str, Any]:
         raise NotAnEvent("the body is null")
     if len(event.value) > MAX_BODY_BYTES:
         raise NotAnEvent(f"the body has {len(event.value)} bytes, over {MAX_BODY_BYTES}")
+    if is_too_deep(event.value):
+        raise NotAnEvent("the body is nested too deeply")
     try:
         body: Any = msgspec.json.decode(event.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotAnEvent(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise NotAnEvent("the body is nested too deeply") from error
     if _content_type(event.headers).startswith(STRUCTURED) and isinstance(body, dict):
         body = body.get("data")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     if not isinstance(body, dict):

@@ -35,7 +35,7 @@ from participants.connections import (
     sqlstate,
 )
 from participants.step import Asked
-from wire.envelope import MAX_BODY_BYTES
+from wire.envelope import MAX_BODY_BYTES, is_too_deep
 
 logger = structlog.get_logger(__name__)
 
@@ -207,6 +207,8 @@ def _plain(outcome: Any) -> Outcome:
         encoded = msgspec.json.encode(data)
     except (TypeError, ValueError, RecursionError) as error:
         return Failed(f"the result is not JSON: {error}")
+    if is_too_deep(encoded):
+        return Failed("the result is nested too deeply")
     if len(encoded) > MAX_RESULT_BYTES:
         return Failed(f"the result has {len(encoded)} bytes, over {MAX_RESULT_BYTES}")
     plain = msgspec.json.decode(encoded)

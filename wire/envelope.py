@@ -55,6 +55,10 @@ from wire.messages import (
 MAX_BODY_BYTES: Final = 1_000_000
 """Kafka's own default limit of a record is 1 MiB; a larger message is refused at the sender."""
 
+_HEADROOM: Final = 400
+"""Levels of nesting. Python's limit to them is what calls have left of one for both, so what could
+just be read could not be written a few calls further down, by whoever has the log to write."""
+
 MAX_KEY_BYTES: Final = 1_000
 MAX_BURIED_HEADER_BYTES: Final = 20_000
 
@@ -226,12 +230,12 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
         raise Unreadable(f"{_name(found)}: the body is null")
     if len(body) > MAX_BODY_BYTES:
         raise Unreadable(f"{_name(found)}: the body has {len(body)} bytes, over {MAX_BODY_BYTES}")
+    if is_too_deep(body):
+        raise Unreadable(f"{_name(found)}: the body is nested too deeply")
     try:
         message = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
         raise Unreadable(f"{_name(found)}: {error}") from error
-    except RecursionError as error:
-        raise Unreadable(f"{_name(found)}: the body is nested too deeply") from error
     traceparent, expires = found.get("traceparent"), found.get("ce_expirytime")
     return Envelope(
         message,
@@ -239,6 +243,19 @@ def unseal(headers: Iterable[tuple[str, bytes | None]], body: bytes | None) -> E
         None if expires is None else _from_rfc3339(expires),
         _to_generation(found.get("ce_generation")),
     )
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Tell whether a JSON text is nested more deeply than is safe to take in."""
+    if body.count(b"[") + body.count(b"{") < _HEADROOM:
+        return False
+    try:
+        msgspec.json.decode(b"[" * _HEADROOM + body + b"]" * _HEADROOM)
+    except RecursionError:
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False  # whoever reads it says why
+    return False
 
 
 def type_of(headers: Iterable[tuple[str, bytes | None]]) -> type[AnyMessage] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,32 @@ def test_what_is_not_ours_says_why(headers: Any, body: bytes | None, why: str) -
 def test_the_largest_body_is_read() -> None:
     """The limit itself is allowed."""
     assert unseal(HEADERS, BODY.ljust(MAX_BODY_BYTES)).message == EXECUTED
+
+
+def further_down(calls: int, what: Callable[[], object]) -> None:
+    if calls:
+        further_down(calls - 1, what)
+    else:
+        what()
+
+
+def write_and_read(message: Any) -> None:
+    value = sealed(message).value
+    assert value is not None
+    assert msgspec.json.decode(value)["data"] == message.data
+
+
+@pytest.mark.parametrize("nested", [("[", "]"), ('{"a":', "}")])
+def test_what_is_read_can_be_written_further_down(nested: tuple[str, str]) -> None:
+    """Else the log's writer would fail over it, and whoever comes next, for ever."""
+    read: list[int] = []
+    for depth in range(300, 1100, 7):
+        deep = (nested[0] * depth + "1" + nested[1] * depth).encode()
+        with contextlib.suppress(Unreadable):
+            opened = unseal(HEADERS, BODY[:-1] + b',"data":' + deep + b"}")
+            further_down(100, partial(write_and_read, opened.message))
+            read.append(depth)
+    assert 300 < max(read) < 700
 
 
 def test_a_body_nested_too_deeply_is_unreadable() -> None:
