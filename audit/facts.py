@@ -120,6 +120,8 @@ class Marker(NamedTuple):
     branch: str
     status: str
     at_us: int
+    reply: str | None = None
+    """What the branch returned, as JSON."""
 
     @property
     def committed(self) -> bool:

@@ -119,7 +119,8 @@ BARRIERS: Final = """
 """
 
 MARKERS: Final = """
-    SELECT gid, branch, status, (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint
+    SELECT gid, branch, status, (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint,
+           reply
       FROM twofold.branch WHERE gid = ANY($1::text[])
 """
 
@@ -271,8 +272,8 @@ class Source:
             for gid, step, status, age, reply, reason in await self._ask(place, BARRIERS, names)
         ]
         markers = [
-            Marker(gid, branch, status, now_us - age)
-            for gid, branch, status, age in await self._ask(place, MARKERS, names)
+            Marker(gid, branch, status, now_us - age, reply)
+            for gid, branch, status, age, reply in await self._ask(place, MARKERS, names)
         ]
         return Database(
             place,

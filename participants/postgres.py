@@ -60,8 +60,6 @@ MARK: Final = """
 
 MARKER: Final = "SELECT status, reply, reason FROM twofold.branch WHERE gid = $1 AND branch = $2"
 
-KEEP_REPLY: Final = "UPDATE twofold.branch SET reply = $3 WHERE gid = $1 AND branch = $2"
-
 PREPARED: Final = """
     SELECT database,
            database = current_database() AND (owner = current_user OR r.rolsuper) AS ours
@@ -298,7 +296,7 @@ class OneBranch:
     async def _prepare(self) -> Report:
         failpoints.hit("P2")
         try:
-            prepare = f"{guard.DONE}; PREPARE TRANSACTION '{self._name}'"
+            prepare = f"{self._keep()}{guard.DONE}; PREPARE TRANSACTION '{self._name}'"
             await _crashing("P3", self._connection, prepare)
         except asyncpg.PostgresError as error:
             return self._why_not(error)
@@ -306,13 +304,22 @@ class OneBranch:
 
     async def _commit_work(self) -> Report:
         try:
-            if self._data is not None:
-                reply = msgspec.json.encode(self._data).decode()
-                await self._connection.execute(KEEP_REPLY, self._gid, self._branch, reply)
-            await self._connection.execute(guard.COMMIT)
+            await self._connection.execute(f"{self._keep()}{guard.COMMIT}")
         except asyncpg.PostgresError as error:
             return self._why_not(error)
         return _TOOK
+
+    def _keep(self) -> str:
+        """Keep what the branch returned beside its marker, where a lost log can be told of it.
+
+        It travels with the statement that follows, so it is quoted here. JSON
+        has a dollar only within a text, where it can be written otherwise.
+        """
+        if self._data is None:
+            return ""
+        reply = msgspec.json.encode(self._data).decode().replace("$", r"\u0024")
+        where = f"gid = '{self._gid}' AND branch = '{self._branch}'"
+        return f"UPDATE twofold.branch SET reply = $${reply}$$ WHERE {where}; "  # noqa: S608
 
     async def _mark(self, reason: str, patience: int) -> Report:
         wait_ms = min(MARK_PATIENCE_MS * 2**patience, 2_000)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
+
+from coordinator.core import two_phase
 from coordinator.core.records import Decided, Decision, Outcome, Parked
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase, TwoPhase
 from recovery.traces import COMMITTED, FINAL, PREPARED, Sent, Traces
+from sagas.model import Atomic
+from wire.messages import Json
 
 NOT_COMMITTED: Final = "the log was restored, and nothing shows that any branch had committed"
 HAD_COMMITTED: Final = "the log was restored; a branch had committed, or was told to"
+NOT_KEPT: Final = "; what its branches had returned is not known, so it has no output"
 
 Move: TypeAlias = Transition[Any]
 
@@ -42,8 +49,12 @@ def _decision(state: TwoPhase, traces: Traces, now_us: int) -> Decided | None:
             output=told.output,
         )
     if Sent.COMMIT in traces.sent or COMMITTED in traces.branches.values():
+        output, complaint = _returned(state, traces)
         return Decided(
-            decision=Decision.COMMIT, awaited=_touched(state, traces), reason=HAD_COMMITTED
+            decision=Decision.COMMIT,
+            awaited=_touched(state, traces),
+            reason=HAD_COMMITTED + complaint,
+            output=output,
         )
     if state.starts_us > now_us and not traces:
         return None  # it rests: nobody was asked
@@ -51,6 +62,22 @@ def _decision(state: TwoPhase, traces: Traces, now_us: int) -> Decided | None:
         return None  # it decides for itself, and may be about to: it is asked again
     reason = told.reason if told is not None else NOT_COMMITTED
     return Decided(decision=Decision.ABORT, awaited=tuple(state.definition.branches), reason=reason)
+
+
+def _returned(state: TwoPhase, traces: Traces) -> tuple[Json, str]:
+    """Return what it returned; or, where that cannot be known, nothing of it, and why."""
+    results = kept(state.definition, traces)
+    if results is None:
+        return None, NOT_KEPT if state.definition.output is not None else ""
+    output, complaint = two_phase.output_of(replace(state, results=results))
+    return output, f"; {complaint}" if complaint else ""
+
+
+def kept(definition: Atomic, traces: Traces) -> Mapping[str, Json] | None:
+    """Return what its branches have returned, if each of them can be asked."""
+    if any(traces.branches.get(name) != COMMITTED for name in definition.branches):
+        return None
+    return {name: traces.results.get(name) for name in definition.branches}
 
 
 def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:

@@ -171,6 +171,7 @@ def _judged(part: Part, proved: Proved) -> Part:
 def collected(facts: Facts, said: Said) -> Callable[[str], Traces]:
     """Put together what participants' databases hold of each transaction, and what topics say."""
     branches: dict[str, dict[str, str]] = {}
+    results: dict[str, dict[str, Any]] = {}
     steps: dict[str, dict[str, Did]] = {}
     for database in facts.databases:
         for one in database.prepared:
@@ -184,9 +185,13 @@ def collected(facts: Facts, said: Said) -> Callable[[str], Traces]:
     for database in facts.databases:
         for marker in database.markers.values():
             branches.setdefault(marker.gid, {})[marker.branch] = marker.status
+            if marker.reply is not None:
+                data = msgspec.json.decode(marker.reply)
+                results.setdefault(marker.gid, {})[marker.branch] = data
     return lambda gid: Traces(
-        branches.get(gid, {}),
-        steps.get(gid, {}),
-        said.told.get(gid),
-        said.sent.get(gid, Sent.NOTHING),
+        branches=branches.get(gid, {}),
+        results=results.get(gid, {}),
+        steps=steps.get(gid, {}),
+        told=said.told.get(gid),
+        sent=said.sent.get(gid, Sent.NOTHING),
     )

@@ -42,6 +42,8 @@ class Traces:
 
     branches: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of each branch with a trace: prepared, committed or rolled-back."""
+    results: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What committed branches have returned, if anything."""
     steps: Mapping[str, Did] = field(default_factory=dict[str, Did])
     told: Told | None = None
     """The last outcome that was told."""

@@ -114,7 +114,7 @@ def decide(step: Step, decision: Decision, reason: str, now_us: int) -> Step:
     awaited = tuple(b for b in txn.definition.branches if txn.votes.get(b) not in free)
     output, complaint = None, ""
     if decision is Decision.COMMIT:
-        output, complaint = _output(txn)
+        output, complaint = output_of(txn)
     record = Decided(decision=decision, awaited=awaited, reason=reason or complaint, output=output)
     return step.remember(record, now_us)
 
@@ -379,7 +379,7 @@ def _outcome(txn: TwoPhase, outcome: Outcome) -> Send:
     return Send(None, message, txn.begun.key)
 
 
-def _output(txn: TwoPhase) -> tuple[Json, str]:
+def output_of(txn: TwoPhase) -> tuple[Json, str]:
     """Evaluate the output; the decision does not depend on whether it has a value."""
     if txn.definition.output is None:
         return None, ""

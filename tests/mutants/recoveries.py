@@ -16,6 +16,13 @@ PROVED: Final = "    if Sent.COMMIT in traces.sent or COMMITTED in traces.branch
 
 RECOVERIES: Final = (
     Mutant(
+        "keeps nothing of what a branch has returned",
+        "participants/postgres.py",
+        "        if self._data is None:\n",
+        "        if True:\n",
+        "what later inputs name is null, once a log is lost",
+    ),
+    Mutant(
         "asks a part what it has done, and does not hear it",
         REBUILD,
         "        if end and child and (child.gid, child.outcome) == (part.gid, None):\n",

@@ -9,7 +9,6 @@ waits for is another transaction's row.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -19,19 +18,9 @@ import asyncpg
 from participants import barrier, generations, guard, postgres, witness
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.process import Process
+from tests.simulation.statements import BEGIN_BRANCH, BEGIN_STEPS, KEEP, NAMED
 
 EFFECT: Final = "INSERT INTO ledger (gid, name, undo, amount) VALUES ($1, $2, $3, $4)"
-
-_AT_WORK: Final = re.escape(guard.AT_WORK)
-_BEGIN_STEPS: Final = re.compile(rf"BEGIN; SET LOCAL lock_timeout = (\d+); {_AT_WORK}")
-_BEGIN_BRANCH: Final = re.compile(
-    rf"BEGIN; SET LOCAL lock_timeout = (\d+); {_AT_WORK};"
-    r" INSERT INTO twofold\.branch \(gid, branch, status\)"
-    r" VALUES \('([^']+)', '([^']+)', 'committed'\) ON CONFLICT DO NOTHING"
-)
-_NAMED: Final = re.compile(
-    rf"({re.escape(guard.DONE)}; PREPARE TRANSACTION|COMMIT PREPARED|ROLLBACK PREPARED) '([^']+)'"
-)
 
 Key = tuple[str, str, str]
 """A table and the key of one of its rows."""
@@ -180,7 +169,6 @@ class SimConnection:
             barrier.UPDATE: self._update,
             barrier.DELETE: self._delete,
             generations.RAISE: self._database.raise_generation,
-            postgres.KEEP_REPLY: self._keep_reply,
         }
         database.connections.append(self)
 
@@ -201,12 +189,15 @@ class SimConnection:
 
     async def execute(self, sql: str, *args: Any) -> str:
         """Execute, and return what psql would print."""
+        if (keep := KEEP.fullmatch(sql)) is not None:
+            sql = keep[4]
+            self._keep_reply(keep[2], keep[3], keep[1])
         await self._travel(sql)
-        if (named := _NAMED.fullmatch(sql)) is not None:
+        if (named := NAMED.fullmatch(sql)) is not None:
             tag = self._name(named[1], named[2])
-        elif (begin := _BEGIN_BRANCH.fullmatch(sql)) is not None:
+        elif (begin := BEGIN_BRANCH.fullmatch(sql)) is not None:
             tag = await self._begin_branch(int(begin[1]), begin[2], begin[3])
-        elif (begin := _BEGIN_STEPS.fullmatch(sql)) is not None:
+        elif (begin := BEGIN_STEPS.fullmatch(sql)) is not None:
             tag = self._begin(int(begin[1]), at_work=True)
         else:
             tag = await self._execute(sql, args)
@@ -253,7 +244,7 @@ class SimConnection:
             try:
                 await asyncio.sleep(self._faults.between(Fault.DATABASE_SLOW, 0.001, 0.5))
             except asyncio.CancelledError:
-                if sql == guard.COMMIT or _NAMED.fullmatch(sql):
+                if sql == guard.COMMIT or NAMED.fullmatch(sql):
                     self._finish_without_us(sql)
                 raise
         if not self._open:  # while we waited, or were paused
@@ -266,7 +257,7 @@ class SimConnection:
         def finish() -> None:
             self._transaction = transaction
             try:
-                named = _NAMED.fullmatch(sql)
+                named = NAMED.fullmatch(sql)
                 _ = self._name(named[1], named[2]) if named else self._commit_ours()
             except asyncpg.PostgresError:
                 pass
@@ -405,10 +396,11 @@ class SimConnection:
             self._current().effects.append(effect)
         return "INSERT 0 1"
 
-    def _keep_reply(self, gid: str, branch: str, reply: str) -> str:
-        rows = self._current().rows
-        rows["branch", gid, branch] = rows["branch", gid, branch]._replace(reply=reply)
-        return "UPDATE 1"
+    def _keep_reply(self, gid: str, branch: str, reply: str) -> None:
+        """Do as the first part of a statement says; if that cannot be, the rest will say so."""
+        rows = self._transaction.rows if self._transaction is not None else {}
+        if (row := rows.get(("branch", gid, branch))) is not None:
+            rows["branch", gid, branch] = row._replace(reply=reply)
 
     async def _mark(self, gid: str, branch: str, reason: str, wait_ms: str) -> str:
         assert self._transaction is None, "the mark has a transaction of its own"

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit import facts as audited
 from coordinator.core import machine
-from coordinator.core.records import Begun
+from coordinator.core.records import Begun, ChildEnded, Entry
+from coordinator.core.records import Outcome as Ending
 from coordinator.definitions import Definitions
 from coordinator.log.store import Batch
 from recovery.locks import cleared
 from recovery.page import Page
 from recovery.parts import ATTEMPTS
 from recovery.starts import Asked, Naming, Said, sent
+from sagas.model import Group
+from tests.simulation.facts import has_row
 from tests.simulation.faults import Fault
 from wire.envelope import Unreadable, unseal
 from wire.messages import Outcome
@@ -113,11 +116,27 @@ class Restoring:
         here = {p.shard: p for p in moved}
         old = cleared(await server.claims(here), here)
         await server.persist(Batch(moved, [], [], [], claims=old))
-        await server.persist(page.batch(here, world.shards))
+        batch = page.batch(here, world.shards)
+        await server.persist(batch)
+        for _, entry in batch.entries:
+            self._know_what_groups_returned(entry)
         server.raise_generation()
         world.check.generation = facts.generation + 1
         world.check.recovering = False
         await server.leave("recovery")
+
+    def _know_what_groups_returned(self, entry: Entry) -> None:
+        """Insist that what a group has returned is known again, once all of it has committed."""
+        record, check = entry.record, self._world.check
+        if not isinstance(record, ChildEnded) or record.outcome is not Ending.COMMITTED:
+            return
+        step = check.facts[entry.gid].saga.steps[record.step]
+        if isinstance(step.work, Group):
+            branches = step.work.definition.branches.values()
+            where = ((one.name, self._world.databases[one.call.participant]) for one in branches)
+            if all(has_row(at, record.child, name, "committed") for name, at in where):
+                known = record.data == {one.name: {"of": one.name} for one in branches}
+                check.insist(known, "what a group has returned is known", f"{record}")
 
     def _told(self) -> dict[str, Outcome]:
         found: dict[str, Outcome] = {}
@@ -158,7 +177,7 @@ def _database(one: Any) -> audited.Database:
     markers: dict[tuple[str, str], audited.Marker] = {}
     for (table, gid, part), row in one.rows.items():
         if table == "branch":
-            markers[gid, part] = audited.Marker(gid, part, row.status, 0)
+            markers[gid, part] = audited.Marker(gid, part, row.status, 0, row.reply)
         else:
             barriers[gid, part] = audited.Barrier(gid, part, row.status, 0, row.reply, row.reason)
     prepared = [audited.Prepared(name, "", 0) for name in one.prepared]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from unittest.mock import ANY
 
 import asyncpg
 import pytest
@@ -52,6 +54,26 @@ async def test_a_rolled_back_branch_leaves_nothing_but_its_marker(
     assert await database.items() == {}
     assert await database.prepared() == set()
     assert await database.fetch("SELECT gid, status FROM twofold.branch") == [(gid, "rolled-back")]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_what_a_branch_returned_is_kept_beside_its_marker(
+    branches: Branches, database: Database, *, alone: bool
+) -> None:
+    """As it was, whatever stands in it, and told again; and nothing, if it was nothing."""
+    odd = {"it's": ["$$", "\\", '"', "$1; --", "\0", "é"], "n": 1}
+    for gid, returned in ((new_gid(), odd), (new_gid(), None)):
+
+        async def work(_connection: Connection, _call: Call, answer: Outcome = returned) -> Outcome:
+            return answer
+
+        await prepare(branches, gid, work, alone=alone)
+        await branches.settle(gid, "debit", Asked.COMMIT)
+
+        kept = "SELECT reply FROM twofold.branch WHERE gid = $1"
+        [[reply]] = await database.fetch(kept, gid)
+        assert (reply and json.loads(reply)) == returned
+        assert await prepare(branches, gid) == Answer(Vote.COMMITTED, returned, ANY)
 
 
 @pytest.mark.parametrize(
