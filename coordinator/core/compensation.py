@@ -24,8 +24,8 @@ Move: TypeAlias = Transition[SagaState]
 
 def undone(saga: SagaState, event: Compensated, now_us: int) -> Move:
     """One effect is gone; those that it was built on may follow."""
-    if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
+        return old
     record = StepUndone(step=event.step, attempt=event.attempt, undone=event.undone)
     return close_if_undone(Transition(saga).remember(record, now_us), now_us)
 
@@ -43,15 +43,15 @@ def silent(saga: SagaState, event: UndoSilent, now_us: int) -> Move:
 
 def refused(saga: SagaState, event: Compensated, now_us: int) -> Move:
     """An undo that is refused leaves an effect: a person must see it at once."""
-    if (stale := _stale(saga, event.step, event.attempt)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt)) is not None:
+        return old
     record = UndoFailed(
         step=event.step,
         attempt=event.attempt,
         why=Unanswered.FAILED,
         reason=f"refused: {event.reason}",
     )
-    return _stick(Transition(saga), record, now_us)
+    return stick(Transition(saga), record, now_us)
 
 
 def close_if_undone(move: Move, now_us: int) -> Move:
@@ -107,14 +107,14 @@ def asked(move: Move, step: Step, state: StepState, send: Send, now_us: int) -> 
 def cannot_be_asked(move: Move, step: Step, state: StepState, why: str, now_us: int) -> Move:
     """What an undo needs has no value, and never will: what stands is a person's business."""
     record = UndoFailed(step=step.name, attempt=state.attempt, why=Unanswered.FAILED, reason=why)
-    return _stick(move, record, now_us)
+    return stick(move, record, now_us)
 
 
 def _attempt_failed(
     saga: SagaState, event: Compensated | UndoSilent, why: Unanswered, reason: str, now_us: int
 ) -> Move:
-    if (stale := _stale(saga, event.step, event.attempt)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt)) is not None:
+        return old
     undo = saga.definition.steps[event.step].undo
     assert undo is not None, f"{event.step} has no undo and is not being undone"
     record = UndoFailed(step=event.step, attempt=event.attempt, why=why, reason=reason)
@@ -123,16 +123,16 @@ def _attempt_failed(
     retry_at_us = now_us + undo.retry.pause_us(tried, chance)
     in_time = saga.may_try_again(event.step, undo.retry, retry_at_us)
     if tried >= undo.retry.attempts or not in_time:
-        return _stick(Transition(saga), record, now_us)
+        return stick(Transition(saga), record, now_us)
     return Transition(saga).remember(replace(record, retry_at_us=retry_at_us), now_us)
 
 
-def _stick(move: Move, record: UndoFailed, now_us: int) -> Move:
+def stick(move: Move, record: UndoFailed, now_us: int) -> Move:
     """No attempt is left: what still stands is a person's business, now or later."""
     return close_if_undone(move.remember(record, now_us), now_us)
 
 
-def _stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:
+def stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:
     """Refuse an answer to a compensation that is not being asked for."""
     state = saga.steps.get(step)
     if state is None:

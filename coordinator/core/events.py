@@ -57,6 +57,22 @@ class UndoSilent(msgspec.Struct, frozen=True):
     attempt: int
 
 
+class StepUnsent(msgspec.Struct, frozen=True):
+    """No topic would take an attempt's command: nobody was asked by this one."""
+
+    step: str
+    attempt: int
+    reason: str
+
+
+class UndoUnsent(msgspec.Struct, frozen=True):
+    """No topic would take an attempt's compensation."""
+
+    step: str
+    attempt: int
+    reason: str
+
+
 class Letter(NamedTuple):
     """An event that somebody may wait for: where it lay, and when Kafka got it."""
 
@@ -125,6 +141,8 @@ Event: TypeAlias = (
     | DeadlinePassed
     | StepSilent
     | UndoSilent
+    | StepUnsent
+    | UndoUnsent
     | Spawned
     | Returned
     | Revoked
@@ -151,11 +169,13 @@ class Kind(StrEnum):
     STEP_BUSY = "step busy"
     STEP_FAILED = "step failed"
     STEP_SILENT = "step silent"
+    STEP_UNSENT = "step unsent"
     UNDO_DONE = "undo done"
     UNDO_REFUSED = "undo refused"
     UNDO_BUSY = "undo busy"
     UNDO_FAILED = "undo failed"
     UNDO_SILENT = "undo silent"
+    UNDO_UNSENT = "undo unsent"
     CHILD_BEGINS = "child begins"
     CHILD_ENDED = "child ended"
     REVOKED = "revoked"
@@ -215,6 +235,8 @@ _PLAIN: dict[type[Event], Kind] = {
     Inquired: Kind.INQUIRED,
     StepSilent: Kind.STEP_SILENT,
     UndoSilent: Kind.UNDO_SILENT,
+    StepUnsent: Kind.STEP_UNSENT,
+    UndoUnsent: Kind.UNDO_UNSENT,
     DeadlinePassed: Kind.DEADLINE_PASSED,
     Published: Kind.PUBLISHED,
     Looked: Kind.LETTERS_LOOKED_AT,

@@ -119,7 +119,7 @@ def try_again(saga: SagaState, order: Order, now_us: int) -> Move:
     no = saga.in_phase(StepPhase.REFUSED)
     refused = ", ".join(step.name for step, _ in no if not step.is_apart)
     if refused and saga.before.phase is Phase.RUNNING:
-        why = f"{refused} was refused, which its participant remembers: skip, compensate or resolve"
+        why = f"{refused} was refused, and would be again: skip, compensate, resolve or move it"
         return obeyed(saga, order, now_us, why)
     return obeyed(saga, order, now_us)
 

@@ -76,8 +76,8 @@ _NO_TIME: Final = "no time is left for another attempt"
 
 def step_done(saga: SagaState, event: Executed, now_us: int) -> Move:
     """Keep the result."""
-    if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
+        return old
     done = StepDone(step=event.step, attempt=event.attempt, data=event.data)
     return close_if_done(Transition(saga).remember(done, now_us), now_us)
 
@@ -93,13 +93,13 @@ def close_if_done(move: Move, now_us: int) -> Move:
 
 def step_refused(saga: SagaState, event: Executed, now_us: int) -> Move:
     """A business no: the step has no effect. It is gone without, or those before it are undone."""
-    if (stale := _stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt, any_attempt=True)) is not None:
+        return old
     step = saga.definition.steps[event.step]
-    return _say_no(Transition(saga), step, event.attempt, event.reason, now_us)
+    return say_no(Transition(saga), step, event.attempt, event.reason, now_us)
 
 
-def _say_no(move: Move, step: Step, attempt: int, reason: str, now_us: int) -> Move:
+def say_no(move: Move, step: Step, attempt: int, reason: str, now_us: int) -> Move:
     """Go on without a step where the definition says so, or turn."""
     if step.on_refused is OnRefused.CONTINUE:
         refused = StepRefused(step=step.name, attempt=attempt, reason=reason)
@@ -109,8 +109,8 @@ def _say_no(move: Move, step: Step, attempt: int, reason: str, now_us: int) -> M
 
 def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
     """Not now. The attempt does not count, but the deadline stands."""
-    if (stale := _stale(saga, event.step, event.attempt)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt)) is not None:
+        return old
     step, state = saga.definition.steps[event.step], saga.steps[event.step]
     if state.since_us > now_us:
         return Transition(saga, dropped=f"step {step.name} is to be asked again already")
@@ -124,7 +124,7 @@ def step_busy(saga: SagaState, event: Executed, now_us: int) -> Move:
         failed = AttemptFailed(
             step=step.name, attempt=event.attempt, why=Unanswered.FAILED, reason=reason
         )
-        return _given_up(Transition(saga), failed, _NO_TIME, now_us)
+        return give_up(Transition(saga), failed, _NO_TIME, now_us)
     record = StepDeferred(
         step=event.step, attempt=event.attempt, reason=reason, retry_at_us=now_us + pause
     )
@@ -158,8 +158,8 @@ def deadline_passed(saga: SagaState, _event: DeadlinePassed, now_us: int) -> Mov
 def _attempt_failed(
     saga: SagaState, event: Executed | StepSilent, why: Unanswered, reason: str, now_us: int
 ) -> Move:
-    if (stale := _stale(saga, event.step, event.attempt)) is not None:
-        return stale
+    if (old := stale(saga, event.step, event.attempt)) is not None:
+        return old
     step = saga.definition.steps[event.step]
     failed = AttemptFailed(step=step.name, attempt=event.attempt, why=why, reason=reason)
     tried = event.attempt - saga.steps[step.name].spent
@@ -174,10 +174,10 @@ def _attempt_failed(
         if saga.may_try_again(step.name, step.retry, now_us + pause):
             retried = replace(failed, retry_at_us=now_us + pause)
             return Transition(saga).remember(retried, now_us)
-    return _given_up(Transition(saga), failed, over, now_us)
+    return give_up(Transition(saga), failed, over, now_us)
 
 
-def _given_up(move: Move, failed: AttemptFailed, over: str, now_us: int) -> Move:
+def give_up(move: Move, failed: AttemptFailed, over: str, now_us: int) -> Move:
     """Stop asking, and go where that leads."""
     step = move.state.definition.steps[failed.step]
     move = move.remember(failed, now_us)
@@ -208,7 +208,7 @@ def turn_back_or_park(move: Move, reason: str, now_us: int) -> Move:
     return compensation.close_if_undone(move, now_us)
 
 
-def _stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:
+def stale(saga: SagaState, step: str, attempt: int, *, any_attempt: bool = False) -> Move | None:
     """Refuse an answer to what is not being asked.
 
     An attempt's answer is final if it is final for all of them, since they
@@ -283,7 +283,7 @@ def _conclude(move: Move, step: Step, state: StepState, now_us: int) -> Move:
     if child.outcome is Outcome.COMMITTED:
         done = StepDone(step=step.name, attempt=state.attempt, data=child.data)
         return close_if_done(move.remember(done, now_us), now_us)
-    return _say_no(move, step, state.attempt, child.reason, now_us)
+    return say_no(move, step, state.attempt, child.reason, now_us)
 
 
 def _telling(saga: SagaState) -> bool:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from coordinator.core import arrivals, belonging, children, compensation, locking, moving, orders
+from coordinator.core import (
+    arrivals,
+    belonging,
+    children,
+    compensation,
+    locking,
+    moving,
+    orders,
+    unsent,
+)
 from coordinator.core.events import BY_HAND, FOR_PARKED, ORDERS, TO_WAITERS, Kind
 from coordinator.core.saga import (
     deadline_passed,
@@ -23,8 +32,9 @@ from coordinator.core.saga import (
 from coordinator.core.saga_state import Phase
 from coordinator.core.transition import drop, on, table
 
-_STEP = (Kind.STEP_DONE, Kind.STEP_REFUSED, Kind.STEP_BUSY, Kind.STEP_FAILED, Kind.STEP_SILENT)
-_UNDO = (Kind.UNDO_DONE, Kind.UNDO_REFUSED, Kind.UNDO_BUSY, Kind.UNDO_FAILED, Kind.UNDO_SILENT)
+_SAID = ("done", "refused", "busy", "failed", "silent", "unsent")
+_STEP = tuple(Kind(f"step {how}") for how in _SAID)
+_UNDO = tuple(Kind(f"undo {how}") for how in _SAID)
 _LOCK = (Kind.LOCK_GRANTED, Kind.LOCK_DENIED, Kind.LOCK_RELEASED)
 _WAIT = (Kind.LETTERS_LOOKED_AT, Kind.WAIT_OVER)
 KINDS: Final = (
@@ -56,6 +66,7 @@ RULES: Final = table(
     on(_P.RUNNING, Kind.STEP_BUSY, step_busy, "asked again later; costs no attempt"),
     on(_P.RUNNING, Kind.STEP_FAILED, step_failed, "tried again while attempts are left"),
     on(_P.RUNNING, Kind.STEP_SILENT, step_silent, "unknown: tried again while attempts are left"),
+    on(_P.RUNNING, Kind.STEP_UNSENT, unsent.step, "too large: refused, or unknown if asked before"),
     on(_P.RUNNING, Kind.DEADLINE_PASSED, deadline_passed, "back, or past the pivot, park"),
     drop(_P.RUNNING, _UNDO, "nothing is being undone"),
     drop(_P.RUNNING, Kind.PUBLISHED, "there is no outcome yet"),
@@ -63,6 +74,7 @@ RULES: Final = table(
     on(_P.COMPENSATING, Kind.UNDO_FAILED, compensation.failed, "tried again, then parked"),
     on(_P.COMPENSATING, Kind.UNDO_BUSY, compensation.failed, "no deadline here: it costs one"),
     on(_P.COMPENSATING, Kind.UNDO_SILENT, compensation.silent, "tried again, then parked"),
+    on(_P.COMPENSATING, Kind.UNDO_UNSENT, unsent.undo, "too large: parked"),
     on(_P.COMPENSATING, Kind.UNDO_REFUSED, compensation.refused, "an undo has no no: parked"),
     drop(_P.COMPENSATING, _STEP, "late: its undo is on the way and finds what is there"),
     drop(_P.COMPENSATING, Kind.DEADLINE_PASSED, "going back has no deadline"),

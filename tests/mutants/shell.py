@@ -15,10 +15,24 @@ MEMORY: Final = "coordinator/log/memory.py"
 SHELL: Final = (
     Mutant(
         "refuses a later attempt that is too large",
-        "coordinator/too_large.py",
-        "Result.REFUSED if message.attempt == 1 else Result.FAILED",
-        "Result.REFUSED",
+        "coordinator/core/unsent.py",
+        "    if event.attempt > 1:\n        failed",
+        "    if event.attempt < 1:\n        failed",
         "what an earlier attempt has done is not undone",
+    ),
+    Mutant(
+        "takes what was never sent for refused",
+        "coordinator/core/unsent.py",
+        "now_us, asked=False)",
+        "now_us)",
+        "nobody has said no, and a version that asks with less is refused",
+    ),
+    Mutant(
+        "takes what was not sent once more for not undone",
+        "coordinator/core/unsent.py",
+        "Unanswered.SILENT if event.attempt > 1 else Unanswered.FAILED",
+        "Unanswered.FAILED",
+        "it may be undone already, and is undone otherwise",
     ),
     # ── the engine ───────────────────────────────────────────────────────────
     Mutant(

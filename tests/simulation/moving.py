@@ -21,7 +21,7 @@ from sagas.model import (
     Step,
 )
 from tests.simulation.faults import Fault
-from wire.envelope import Envelope, seal
+from wire.envelope import MAX_BODY_BYTES, Envelope, seal
 from wire.messages import Action, Order
 
 if TYPE_CHECKING:
@@ -31,16 +31,18 @@ if TYPE_CHECKING:
 SECOND: Final = 1_000_000
 MISTAKEN: Final = 0.3
 VERSION: Final = 3
+_MUCH: Final = "much " * (MAX_BODY_BYTES // 4)
 
 
 def mistaken(saga: Saga, seed: int) -> Saga:
-    """Let a step of some sagas have something to be asked with that has no value."""
+    """Let a step of some sagas be asked with what has no value, or fits in no topic."""
     chance = random.Random(f"{seed} {saga.hash} mistaken")
     calls = [step for step in saga.steps.values() if step.call is not None]
     if not calls or chance.random() >= MISTAKEN:
         return saga
     wrong = calls[-1]
-    return _with(saga, {**saga.steps, wrong.name: replace(wrong, data=_no_value)})
+    data = chance.choice((_no_value, _too_much))
+    return _with(saga, {**saga.steps, wrong.name: replace(wrong, data=data)})
 
 
 def mended(saga: Saga, seed: int) -> Saga:
@@ -153,6 +155,10 @@ def _put_before(steps: Mapping[str, Step], chance: random.Random) -> dict[str, S
 
 def _no_value(_scope: Scope) -> Any:
     raise EvaluationFailed("it has no value")
+
+
+def _too_much(_scope: Scope) -> Any:
+    return _MUCH
 
 
 def _never(_scope: Scope) -> Any:
