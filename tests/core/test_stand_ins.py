@@ -39,4 +39,4 @@ def test_a_directory_that_is_there_again_keeps_its_new_data(
     assert list(again.iterdir()) == []
     go_on.set()
     assert done.wait(10)
-    assert [(gone / "pg" / "old").exists() for gone in removed] == [True]
+    assert {(gone / "pg" / "old").exists() for gone in removed} == {True}

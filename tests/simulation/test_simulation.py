@@ -89,9 +89,9 @@ class Hasty(Engine):
 class Deaf(Engine):
     """An engine that does not notice that its batch did not count."""
 
-    async def _persist_then_send(self, work: Work) -> None:
-        await self._log.persist(work.batch())
-        await self._send(work.outgoing, work.crash_points_amid)
+    async def _persist(self, work: Work) -> frozenset[int]:
+        await super()._persist(work)
+        return frozenset(work.positions)
 
 
 def unfenced(_: pytest.MonkeyPatch) -> Product:
@@ -149,7 +149,7 @@ def no_barrier(patch: pytest.MonkeyPatch) -> Product:
 def no_timers(patch: pytest.MonkeyPatch) -> Product:
     """Say everything once, and never again."""
     patch.setattr(machine, "resume", nothing)
-    patch.setattr(machine, "wake", nothing)
+    patch.setattr(machine, "wake_at_us", never)
     return Product()
 
 
@@ -157,6 +157,11 @@ def nothing(state: machine.State, now_us: int) -> Transition[Any]:
     """Do nothing, whatever the time."""
     del now_us
     return Transition(state)
+
+
+def never(state: machine.State) -> None:
+    """There is no next time."""
+    del state
 
 
 def rules(table: Any) -> dict[Any, Any]:

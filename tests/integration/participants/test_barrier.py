@@ -406,9 +406,9 @@ async def test_two_processes_with_the_same_messages_do_each_once(
     make_database: MakeDatabase, shop: Shop
 ) -> None:
     """They wait on the row; in whatever order their batches are, no deadlock shows."""
-    database = await make_database(lock_ms=5_000)
+    database = await make_database(lock_ms=60_000)
     here = Runner(shop, database.connections)
-    there = Runner(shop, database.another(lock_ms=5_000))
+    there = Runner(shop, database.another(lock_ms=60_000))
     for _ in range(4):
         gids = [new_gid() for _ in range(1_500)]
         shop.calls.clear()
@@ -428,9 +428,9 @@ async def test_two_processes_with_the_same_messages_do_each_once(
 
 async def test_two_undos_at_once_undo_once(make_database: MakeDatabase, shop: Shop) -> None:
     """Both find the row there; one must wait for the other before it believes what it says."""
-    database = await make_database(lock_ms=5_000)
+    database = await make_database(lock_ms=60_000)
     here = Runner(shop, database.connections)
-    there = Runner(shop, database.another(lock_ms=5_000))
+    there = Runner(shop, database.another(lock_ms=60_000))
 
     async def slowly(db: Connection, call: Call) -> None:
         await db.execute("SELECT pg_sleep(0.02)")
@@ -455,9 +455,9 @@ async def test_a_step_and_its_undo_at_once_end_in_one_of_two_ways(
     make_database: MakeDatabase, shop: Shop
 ) -> None:
     """Done and undone, or sealed and refused; never done and left."""
-    database = await make_database(lock_ms=5_000)
+    database = await make_database(lock_ms=60_000)
     here = Runner(shop, database.connections)
-    there = Runner(shop, database.another(lock_ms=5_000))
+    there = Runner(shop, database.another(lock_ms=60_000))
     seen: set[tuple[Result, bool]] = set()
     for number in range(120):
         gid = new_gid()
@@ -499,7 +499,7 @@ async def test_who_waits_for_a_lock_holds_nothing_that_others_did(
     make_database: MakeDatabase, shop: Shop
 ) -> None:
     """Its lock may be held by a branch that waits, elsewhere, for a row of theirs."""
-    database = await make_database(lock_ms=20_000)
+    database = await make_database(lock_ms=60_000)
     run = Runner(shop, database.connections)
     locked, free = new_gid(), new_gid()
     other = database.another()
