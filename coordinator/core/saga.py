@@ -251,11 +251,11 @@ def dispatch(move: Move, now_us: int) -> Move:
     """Add the messages that the state calls for and that are due."""
     while (back := next(children.returned(move.state), None)) is not None:
         move = _conclude(move, *back, now_us)
-    while ready := tuple(_unasked(move.state, now_us)):
+    while not move.is_full and (ready := tuple(_unasked(move.state, now_us))):
         values, known = scope(move.state), len(move.records)
         for step, state in ready:
             move = _asker(step, state)(move, step, state, values, now_us)
-            if len(move.records) > known:
+            if len(move.records) > known or move.is_full:
                 break  # a new fact: others may be ready now, or none of these any more
     saga = move.state
     if saga.outcome is not None and _telling(saga) and saga.tell_at_us <= now_us:

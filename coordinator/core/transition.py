@@ -124,6 +124,10 @@ class MachineState(Protocol):
         ...
 
 
+PORTION: Final = 50
+"""How much a saga asks for at once. A command has up to a megabyte, and all that a turn
+sends is in memory together."""
+
 S = TypeVar("S", bound=MachineState)
 
 
@@ -137,6 +141,11 @@ class Transition(msgspec.Struct, Generic[S], frozen=True):
     dropped: str = ""
     errands: tuple[Errand, ...] = ()
     """What is to be done in the same turn, about transactions that are part of this one."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is to leave at once: what is left is due, and its time is next."""
+        return len(self.sends) + len(self.errands) >= PORTION
 
     def remember(self, record: AnyRecord, now_us: int) -> Transition[S]:
         """Add a fact. The log and the state cannot differ, since both come from here.

@@ -8,6 +8,20 @@ from tests.mutants.mutant import Mutant
 
 PARTS: Final = (
     Mutant(
+        "sends all that a saga asks for at once",
+        "coordinator/core/transition.py",
+        "        return len(self.sends) + len(self.errands) >= PORTION\n",
+        "        return False\n",
+        "a gigabyte is in memory",
+    ),
+    Mutant(
+        "forgets what did not leave with the first portion",
+        "coordinator/core/saga.py",
+        "    if not _is_asked(saga, step, state):\n        return state.since_us\n",
+        "    if not _is_asked(saga, step, state):\n        return None\n",
+        "a step is asked by nobody until something else happens",
+    ),
+    Mutant(
         "keeps no part that is done",
         "coordinator/core/saga_state.py",
         "        return committed and bool(self.begun.parent) and not self.let_go\n",

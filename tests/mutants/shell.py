@@ -77,8 +77,8 @@ SHELL: Final = (
     Mutant(
         "reloads nothing at a takeover",
         ENGINE,
-        "        for live in awake(entries, self._setting.definitions):\n",
-        "        for live in awake([], self._setting.definitions):\n",
+        "enumerate(awake(entries, self._setting.definitions)):\n",
+        "enumerate(awake([], self._setting.definitions)):\n",
         "what was unfinished is forgotten (narayana#1369)",
     ),
     Mutant(

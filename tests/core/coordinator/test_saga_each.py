@@ -14,6 +14,7 @@ from coordinator.core import machine
 from coordinator.core import saga as core
 from coordinator.core.records import Entry, Outcome, StepDone, StepSpread, decode
 from coordinator.core.saga_state import SagaState, StepPhase, StepState
+from coordinator.core.transition import PORTION
 from coordinator.rehearsal.run import Verdict, rehearse
 from recovery.rebuild import rebuild
 from recovery.traces import Did, Traces
@@ -59,6 +60,17 @@ def test_each_element_is_a_step_of_its_own() -> None:
     sent = [command for command in commands(story.sent) if isinstance(command, Execute)]
     assert [(s.step, s.data) for s in sent[1:]] == [("invite.0", "ann"), ("invite.1", "bob")]
     assert sentence(StepSpread(step="invite", count=2), 0) == "invite is to be done for each of 2"
+
+
+def test_what_is_too_much_at_once_leaves_in_portions() -> None:
+    """All of it is in memory together. What is left is due at once, and nobody waits for a time."""
+    names = [f"guest-{n}" for n in range(2 * PORTION + 1)]
+    story = invited(*names, at_most=len(names))
+    assert len(story.last.sends) == PORTION
+    while machine.wake_at_us(story.state) == story.now_us:
+        assert len(story.wake().sends) <= PORTION
+    sent = [command for command in commands(story.sent) if isinstance(command, Execute)]
+    assert sorted(s.data for s in sent[1:]) == sorted(names)
 
 
 def test_results_are_gathered_in_order() -> None:
