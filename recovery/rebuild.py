@@ -57,6 +57,10 @@ WAY_IS_LOST: Final = (
     "the log was restored: {done} had been done, but what led there is not known,"
     " so that going back would leave it standing; `twofold retry` goes on"
 )
+WENT_ON: Final = (
+    "the log was restored: since it was parked ({reason}) a person had let it go on or back,"
+    " as {done} shows; find out which, and order the same again"
+)
 PART_UNKNOWN: Final = (
     "the log was restored, and what {part} has done, which is its step {step}, is not known"
 )
@@ -89,7 +93,11 @@ def _saga(move: Move, traces: Traces, now_us: int) -> Move:
     if traces.steps or traces.sent or traces.parts or traces.came_to is Outcome.COMMITTED:
         move = _past_locks(move, now_us)
     move = _heard(move, traces, now_us)
-    if move.state.phase is not Phase.PARKED:
+    if move.state.phase is Phase.PARKED:
+        if (since := _since_parked(move.state, traces)) and _final(traces) is None:
+            went_on = WENT_ON.format(done=", ".join(since), reason=move.state.reason)
+            move = move.remember(Parked(reason=went_on), now_us)
+    else:
         move = _forward(move, traces, now_us)
         if (unknown := _unknown(move.state, traces)) and _final(traces) is None:
             parked = Parked(reason=WAY_IS_LOST.format(done=", ".join(unknown)))
@@ -144,6 +152,19 @@ def _unknown(state: SagaState, traces: Traces) -> list[str]:
     waiting = StepState()
     unknown += [name for name in done if state.steps.get(name, waiting).phase is StepPhase.WAITING]
     return unknown
+
+
+def _since_parked(state: SagaState, traces: Traces) -> list[str]:
+    """Name what shows that a person had let it go on, or back: that order is lost."""
+    before = state.before
+    if before is None or before.phase is Phase.COMPENSATING:
+        return []
+    known = {name for name, step in before.steps.items() if step.phase is not StepPhase.WAITING}
+    done = {name for name, did in traces.steps.items() if did.status == "done"} - known
+    begun = {part.step for part in traces.parts} - known
+    back = {name for name, did in traces.steps.items() if did.status in ("sealed", "undone")}
+    undoing = {part.step for part in traces.parts if part.undoing}
+    return sorted(done | begun | back | undoing)
 
 
 def _past_locks(move: Move, now_us: int) -> Move:
@@ -378,7 +399,7 @@ def _past_silent(move: Move, name: str, traces: Traces, now_us: int) -> Move:
         return move
     if not wanted:
         return move.remember(StepSkipped(step=name), now_us)
-    if over and step.is_apart:
+    if over and (step.is_apart or (step.has_effect and _goes_without(move.state, name))):
         return _past_group(move, name, traces, now_us)
     if step.has_effect or not over:
         return move

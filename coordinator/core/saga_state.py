@@ -300,7 +300,7 @@ class SagaState(msgspec.Struct, frozen=True, eq=False):
             case Parked():
                 return replace(
                     self,
-                    before=self,
+                    before=self.before or self,
                     phase=Phase.PARKED,
                     outcome=record.outcome,
                     reason=record.reason,

@@ -16,6 +16,13 @@ PROVED: Final = "    if Sent.COMMIT in traces.sent or COMMITTED in traces.branch
 
 RECOVERIES: Final = (
     Mutant(
+        "does not say that what is parked had gone on",
+        REBUILD,
+        "    return sorted(done | begun | back | undoing)\n",
+        "    return []\n",
+        "a person lets it go back, and what was done since stands",
+    ),
+    Mutant(
         "keeps nothing of what a branch has returned",
         "participants/postgres.py",
         "        if self._data is None:\n",

@@ -18,12 +18,13 @@ from coordinator.core.records import (
     Decision,
     Entry,
     Outcome,
+    Parked,
 )
 from coordinator.core.saga_state import SagaState, StepPhase
 from coordinator.core.transition import Status, Transition
 from recovery.rebuild import rebuild
 from recovery.traces import Did, Sent, Traces
-from sagas.model import SubSaga
+from sagas.model import OnRefused, SubSaga
 from tests.core.coordinator.builders import (
     GID,
     START_US,
@@ -31,6 +32,7 @@ from tests.core.coordinator.builders import (
     atomic,
     begun,
     constant,
+    executed,
     saga,
     step,
 )
@@ -230,6 +232,34 @@ def test_a_saga_past_its_pivot_that_has_turned_back_is_for_a_person() -> None:
     state, records = rebuild(trip().state, Traces(steps=steps), LATER_US)
     assert kinds(records)[-1] == "Parked"
     assert machine.summary(state).status is Status.PARKED
+
+
+def test_what_lies_past_a_step_that_was_too_large_to_be_asked_for_is_known() -> None:
+    """Its saga went on without it; nobody was asked, so nobody has a row."""
+    without = replace(step("a"), on_refused=OnRefused.CONTINUE)
+    story = Story.begin(saga(without, step("b", "a")))
+    traces = Traces(steps={"b": Did("done")}, sent=Sent.ANYTHING | Sent.UNDO)
+
+    state, records = rebuild(story.state, traces, LATER_US)
+
+    assert kinds(records)[:3] == ["StepRefused", "StepSkipped", "StepDone"]
+    assert [(m.step, type(m)) for m in asked(state)] == [("b", Compensate)]
+
+
+@pytest.mark.parametrize("later", [{"send": Did("done")}, {"pay": Did("undone")}, {}])
+def test_what_a_person_had_let_go_on_is_for_a_person_again(later: dict[str, Did]) -> None:
+    """Who goes back where it had gone on would leave standing what the copy does not know."""
+    story = trip()
+    story.hear(executed("book"))
+    parked = Transition(story.state).remember(Parked(reason="no answer"), START_US).state
+    traces = Traces(steps={"book": Did("done"), "pay": Did("done"), **later})
+
+    state, _ = rebuild(parked, traces, LATER_US)
+
+    assert isinstance(state, SagaState)
+    assert all(name in state.reason for name in later)
+    assert "no answer" in state.reason
+    assert state.before == parked.before, "an order goes on from there"
 
 
 def test_without_a_trace_it_stays_as_it_is() -> None:
