@@ -79,7 +79,7 @@ class Traces(_Section):
     """What is seen of it. Where spans go is said by OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     per_second: float = Field(
-        50.0, ge=0, description="traces a second that are begun here and kept; bad ends always are"
+        20.0, ge=0, description="traces a second that are begun here and kept; bad ends always are"
     )
 
 

@@ -7,6 +7,7 @@ measured, since that says more than throughput on a machine with two cores.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 import time
@@ -21,10 +22,10 @@ import uvloop
 
 from tests.bench import report, shapes
 from tests.bench.cost import cpu_seconds
-from tests.bench.load import Client, InFlight, Numbers
+from tests.bench.load import Client, InFlight, Numbers, Sample
 from tests.bench.picture import draw
-from tests.bench.shapes import SLEEPER, Shape
-from tests.bench.stage import SHARDS, Company, Servers
+from tests.bench.shapes import DREAMER, SLEEPER, Shape
+from tests.bench.stage import SHARDS, STORES, Company, Servers
 from tests.bench.truth import Untrue, ask, execute, until_quiet
 
 WHO: Final = ("coordinator", "participants", "postgres", "broker")
@@ -33,6 +34,7 @@ WARM_UPS: Final = 2
 COLD_UPS: Final = 6
 """So often at first: the broker compiles itself."""
 CROWD: Final = 10_000
+LARGE_CROWD: Final = 100_000
 CROWD_S: Final = 120.0
 SLEEP_S: Final = 600.0
 
@@ -87,8 +89,9 @@ class Curve:
 class Bench:
     """Measures one shape after the other on one pair of servers."""
 
-    def __init__(self, servers: Servers, directory: Path, seconds: float) -> None:
+    def __init__(self, servers: Servers, directory: Path, seconds: float, stores: int = 1) -> None:
         self.servers, self._directory, self._seconds = servers, directory, seconds
+        self._stores = STORES[:stores]
         self._definitions = shapes.write(directory / "shapes")
         self.client = Client(servers.kafka.bootstrap, Numbers(), shapes.event)
         self._sums = shapes.Sums()
@@ -98,7 +101,9 @@ class Bench:
 
     def company(self) -> Company:
         """Return a company that knows all shapes."""
-        return Company(self.servers, self._directory / "company", {}, self._definitions)
+        more = [self.servers.dsn(store) for store in self._stores[1:]]
+        environment = {"TWOFOLD_LOG__MORE": json.dumps(more)}
+        return Company(self.servers, self._directory / "company", environment, self._definitions)
 
     async def at_work(self, coordinators: int = 1, warm_ups: int = WARM_UPS) -> None:
         """Have so many coordinators work, and warm all up, unless they do already."""
@@ -118,7 +123,7 @@ class Bench:
 
     async def _run(self, shape: Shape, load: int) -> tuple[int, float]:
         sample = await self.client.run(shape.name, InFlight(load), seconds=self._seconds)
-        await until_quiet(self.servers.dsn)
+        await until_quiet(self.servers.dsn, self._stores)
         if sample.others:
             raise Untrue(f"{shape.name}: {dict(sample.others)}")
         await self._sums.check(self.servers.dsn, shape, len(sample.committed))
@@ -174,18 +179,28 @@ class Bench:
             company.cluster.launch_participants("participants")
             company.cluster.await_ready()
             said = [await self._succeed(company, "first", "second", 0)]
-            running = asyncio.create_task(
-                self.client.run(SLEEPER.name, InFlight(CROWD), seconds=1.0, patience=SLEEP_S)
-            )
-            asleep = 0
-            while asleep < CROWD and not running.done():
-                await asyncio.sleep(0.5)
-                [[asleep]] = await ask(self.servers.dsn("twofold"), ASLEEP)
+            running, asleep = await self._put_to_sleep(SLEEPER, CROWD)
             said.append(await self._succeed(company, "second", "third", asleep))
             sample = await running
             await until_quiet(self.servers.dsn)
-        await self._sums.check(self.servers.dsn, SLEEPER, len(sample.committed))
-        return [*said, f"Then {len(sample.committed):,} woke, and each was done once."]
+            await self._sums.check(self.servers.dsn, SLEEPER, len(sample.committed))
+            said.append(f"Then {len(sample.committed):,} woke, and each was done once.")
+            running, asleep = await self._put_to_sleep(DREAMER, LARGE_CROWD)
+            said.append(await self._succeed(company, "third", "fourth", asleep))
+            running.cancel()  # they sleep for longer than we wait
+            await asyncio.wait({running})
+        return said
+
+    async def _put_to_sleep(self, shape: Shape, crowd: int) -> tuple[asyncio.Task[Sample], int]:
+        """Begin so many that sleep; return how many do."""
+        running = asyncio.create_task(
+            self.client.run(shape.name, InFlight(crowd), seconds=1.0, patience=SLEEP_S)
+        )
+        asleep = 0
+        while asleep < crowd and not running.done():
+            await asyncio.sleep(0.5)
+            [[asleep]] = await ask(self.servers.dsn("twofold"), ASLEEP)
+        return running, asleep
 
     async def _succeed(self, company: Company, before: str, after: str, asleep: int) -> str:
         await asyncio.to_thread(company.cluster.kill, before)
@@ -252,6 +267,24 @@ async def payloads(bench: Bench) -> Curve:
     return await _shaped(bench, Curve("payloads", "bytes of input"), shapes.PAYLOADS)
 
 
+async def stores(directory: Path, seconds: float) -> Curve:
+    """Measure a log of one and of two databases; that is fixed with the log, so each is new."""
+    curve = Curve("stores", "log databases")
+    for count in (1, 2):
+        place = directory / f"stores-{count}"
+        place.mkdir(parents=True)
+        with Servers.start(place) as servers:
+            bench = Bench(servers, place, seconds, stores=count)
+            bench.company().cluster.prepare()
+            async with bench.client:
+                try:
+                    await bench.at_work(warm_ups=COLD_UPS)
+                    await bench.point(curve, str(count), shapes.BRANCHES[2])
+                finally:
+                    bench.rest()
+    return curve
+
+
 CURVES: Final = {
     curve.__name__: curve for curve in (branches, steps, payloads, coordinators, finished)
 }
@@ -274,12 +307,14 @@ async def measure(
                 await bench.at_work(warm_ups=COLD_UPS)
             for curve in drawn:
                 show(await curve(bench))
-            said = await bench.sleepers() if "sleepers" in names else []
+            said: list[str] = []
             if "memory" in names:
                 active, mib = await bench.crowd()
                 said.append(
                     f"With {active:,} sagas active, a coordinator has {mib:.0f} MiB resident."
                 )
+            if "sleepers" in names:  # the last: some of them never wake
+                said += await bench.sleepers()
             return "\n".join(said)
         finally:
             bench.rest()
@@ -292,7 +327,7 @@ def main(
     pictures: Annotated[Path | None, typer.Option(help="A folder for pictures.")] = None,
 ) -> None:
     """Measure how costs grow, and print a table for each curve."""
-    names = only.split(",") if only else [*CURVES, "sleepers", "memory"]
+    names = only.split(",") if only else [*CURVES, "stores", "memory", "sleepers"]
     directory = Path(tempfile.mkdtemp(prefix="twofold-curves-"))
     began = time.monotonic()
 
@@ -302,11 +337,12 @@ def main(
             pictures.mkdir(parents=True, exist_ok=True)
             (pictures / f"{curve.name}.svg").write_text(curve.picture(), encoding="utf-8")
 
-    with (
-        Servers.start(directory) as servers,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        typer.echo(runner.run(measure(servers, directory, seconds, names, show)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if "stores" in names:
+            show(runner.run(stores(directory, seconds)))
+        if names != ["stores"]:
+            with Servers.start(directory) as servers:
+                typer.echo(runner.run(measure(servers, directory, seconds, names, show)))
     shutil.rmtree(directory, ignore_errors=True)
     typer.echo(f"On {report.machine()}, in {time.monotonic() - began:.0f} s.")
 

@@ -69,9 +69,11 @@ PAYLOADS: Final = {
     n: Shape(f"payload-{n}", 3, atomic=False, note_bytes=n) for n in (400, 4_000, 40_000)
 }
 SLEEPER: Final = Shape("sleeper", 3, atomic=False, delay="3m")
+DREAMER: Final = Shape("dreamer", 3, atomic=False, delay="12h")
 ALL: Final[Mapping[str, Shape]] = {
     **{shape.name: shape for shapes in (BRANCHES, STEPS, PAYLOADS) for shape in shapes.values()},
     SLEEPER.name: SLEEPER,
+    DREAMER.name: DREAMER,
 }
 
 

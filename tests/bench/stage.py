@@ -17,6 +17,8 @@ from tests.bench.workload import ACCOUNT_TABLE, BANKS, BOOKING_TABLE, SERVICES
 
 DEFINITIONS: Final = Path(__file__).parent / "definitions"
 MODULE: Final = "tests.bench.services"
+STORES: Final = ("twofold", "twofold_more")
+"""The log's databases; but for the curve of stores it has the first only."""
 SHARDS: Final = 4
 """Twice the cores: what one needs who will have no more coordinators than cores."""
 BANK_PARTICIPANTS: Final = tuple(f"{MODULE}:{bank}" for bank in BANKS)
@@ -35,7 +37,7 @@ class Servers:
     @contextmanager
     def start(cls, directory: Path) -> Generator[Self]:
         """Start both; stop them at the end."""
-        ours = ("twofold", *BANKS, *SERVICES)
+        ours = (*STORES, *BANKS, *SERVICES)
         theirs = [floors.PREFIX + name for name in (*BANKS, *SERVICES)]
         with ExitStack() as running:
             postgres = LocalPostgres.start(

@@ -61,8 +61,8 @@ async def check_bookings(dsn: Callable[[str], str], prefix: str, committed: Sequ
         await execute(dsn(where), f"TRUNCATE {tables}")
 
 
-async def until_quiet(dsn: Callable[[str], str]) -> None:
-    """Wait until nothing is prepared, and no transaction is open.
+async def until_quiet(dsn: Callable[[str], str], stores: Sequence[str] = ("twofold",)) -> None:
+    """Wait until nothing is prepared, and no transaction is open in any store of the log.
 
     Raises:
         Untrue: it takes too long.
@@ -71,7 +71,7 @@ async def until_quiet(dsn: Callable[[str], str]) -> None:
     give_up_at = time.monotonic() + QUIET_S
     while True:
         prepared = (await ask(dsn("twofold"), PREPARED))[0][0]
-        still = (await ask(dsn("twofold"), OPEN))[0][0]
+        still = sum([(await ask(dsn(store), OPEN))[0][0] for store in stores])
         if not prepared and not still:
             return
         if time.monotonic() > give_up_at:

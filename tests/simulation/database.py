@@ -180,6 +180,11 @@ class SimConnection:
     def is_closed(self) -> bool:
         return not self._open
 
+    @property
+    def at_work(self) -> bool:
+        """Whether the transaction is the one in which handlers are called."""
+        return self._transaction is not None and self._transaction.at_work
+
     def terminate(self) -> None:
         self.lose()
 

@@ -163,8 +163,9 @@ def _saga(check: Check, gid: str, facts: Facts, definition: Saga) -> None:
         match facts.outcome:
             case Outcome.COMMITTED:
                 meant = wanted(definition, name) and not facts.goes_without(name)
-                forgot = check.lost and step.is_apart  # how it was refused
-                meant = done if forgot and step.on_refused is OnRefused.CONTINUE else meant
+                # The no of a part, and of what was too large to ask, only the log knew.
+                forgot = check.lost and step.on_refused is OnRefused.CONTINUE
+                meant = done if forgot else meant
                 holds = (done, undone) == (int(meant), 0)
             case Outcome.COMPENSATED:
                 holds = done == undone if step.undo else undone == 0

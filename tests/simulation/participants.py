@@ -79,7 +79,10 @@ async def _end_what_is_not_ours(db: Any, faults: Faults) -> None:
     """End the transaction, as a handler must not, and go on as if nothing were."""
     how = int(faults.between(Fault.HANDLER_ENDS, 0, 3))
     with contextlib.suppress(asyncpg.InvalidTransactionTerminationError):
-        await db.execute("ROLLBACK" if how else "COMMIT")
+        if how == 0 and db.at_work:  # what another one has begun, nobody refuses to commit
+            await db.execute("COMMIT")
+        elif how:
+            await db.execute("ROLLBACK")
     if how == 1:
         await db.execute("BEGIN")
 
