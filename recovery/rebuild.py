@@ -448,10 +448,25 @@ def _back(move: Move, traces: Traces, now_us: int) -> Move:
         if did and step.phase is StepPhase.UNDOING and did.status in ("sealed", "undone"):
             undone = StepUndone(step=name, attempt=step.attempt, undone=did.status == "undone")
             move = move.remember(undone, now_us)
+        elif step.phase is StepPhase.UNDOING and _is_undone(move.state, name, traces):
+            move = move.remember(StepUndone(step=name, attempt=step.attempt, undone=False), now_us)
         elif step.phase is StepPhase.UNDOING:
             last = _last(traces, name, undoing=True)
             move = _caught_up(move, name, last, now_us, undoing=True)
     return move
+
+
+def _is_undone(state: SagaState, name: str, traces: Traces) -> bool:
+    """Tell whether something is being undone that a step needs, which left no trace itself.
+
+    That comes after its own undo: so it had been undone, or never been asked.
+    """
+    if name in traces.steps or any(part.step == name for part in traces.parts):
+        return False
+    undone = {one for one, did in traces.steps.items() if did.status in ("sealed", "undone")}
+    undone |= {part.step for part in traces.parts if part.undoing}
+    needs = {one.name: one.needs for one in state.definition.steps.values()}
+    return not undone.isdisjoint(ancestors(needs, name))
 
 
 def _taken_back(move: Move, traces: Traces, now_us: int) -> Move:

@@ -37,6 +37,13 @@ RECOVERIES: Final = (
         "a saga waits for a part that has told it long ago",
     ),
     Mutant(
+        "asks to undo what must have been undone before all the rest",
+        REBUILD,
+        "_is_undone(move.state, name, traces):\n",
+        "False:\n",
+        "a step that cannot be asked leaves a branch in doubt for ever",
+    ),
+    Mutant(
         "takes for done what has gone back since",
         REBUILD,
         "        if part.gone and child and",

@@ -218,6 +218,27 @@ def test_what_was_undone_is_not_undone_again() -> None:
     assert {one.phase for one in state.steps.values()} == {StepPhase.UNDONE, StepPhase.REFUSED}
 
 
+def test_what_comes_before_what_is_being_undone_was_undone_or_never_asked() -> None:
+    """A step that was too large to be asked would hold up all the rest for ever."""
+    story = Story.begin(saga(step("book"), step("pay", "book"), step("send", "pay")))
+    rows = {"book": Did("done"), "pay": Did("undone")}
+
+    state, records = rebuild(story.state, Traces(steps=rows), LATER_US)
+
+    assert replayed(story, records) == state
+    assert [(m.step, type(m)) for m in asked(state)] == [("book", Compensate)]
+
+
+def test_what_is_undone_beside_it_says_nothing_of_a_step() -> None:
+    """Only what a step needs is undone after it."""
+    story = Story.begin(saga(step("book"), step("pay", "book"), step("send", "book")))
+    rows = {"book": Did("done"), "pay": Did("undone")}
+
+    state, _ = rebuild(story.state, Traces(steps=rows), LATER_US)
+
+    assert [(m.step, type(m)) for m in asked(state)] == [("send", Compensate)]
+
+
 @pytest.mark.parametrize("outcome", [Outcome.COMMITTED, Outcome.COMPENSATED, Outcome.ABORTED])
 def test_an_outcome_that_was_told_stands(outcome: Outcome) -> None:
     """Whatever else is there, nobody is told anything else."""
