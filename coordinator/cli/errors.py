@@ -104,11 +104,11 @@ def log_trouble(dsn: str, cause: BaseException) -> Trouble:
         )
     if state is None and isinstance(cause, OSError):
         return Trouble(
-            f"nothing answers at {where}: {cause or type(cause).__name__}.",
+            f"nothing answers at {where}: {str(cause) or type(cause).__name__}.",
             "Is Postgres running? TWOFOLD_LOG__DSN says where it is looked for.",
         )
     return Trouble(
-        f"the decision log at {where} cannot be used: {cause or type(cause).__name__}.",
+        f"the decision log at {where} cannot be used: {str(cause) or type(cause).__name__}.",
         "`twofold config` shows where it is looked for.",
     )
 

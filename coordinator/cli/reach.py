@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -92,7 +92,8 @@ async def log_connection(dsn: str) -> AsyncGenerator[Any]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError) as error:
         raise log_trouble(dsn, error) from error
     finally:
-        await connection.close(timeout=CONNECT_S)
+        with suppress(*TROUBLE):  # what is so has been said by then, or is well
+            await connection.close(timeout=CONNECT_S)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import pytest
 
 from compose.local.postgres import LocalPostgres
 from coordinator.cli import reach
+from coordinator.cli.errors import Trouble
 from coordinator.log import postgres
 from coordinator.log.migrate import migrate
 from coordinator.log.postgres import PostgresLog
@@ -165,6 +166,28 @@ async def test_nobody_waits_for_ever_for_a_server_that_is_frozen(
         given_up, _ = await asyncio.wait({asking}, timeout=20)
     assert given_up
     assert asking.cancelled() or isinstance(asking.exception(), LogUnavailable)
+
+
+async def test_a_command_says_that_a_server_does_not_answer(
+    dsn: str, hands: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though not even its connection can be closed as it should be."""
+    monkeypatch.setitem(ask_defaults(), "within_s", 0.2)
+    connected, now = asyncio.Event(), asyncio.Event()
+
+    async def command() -> None:
+        async with reach.log_connection(dsn) as connection:
+            monkeypatch.setattr(reach, "CONNECT_S", 0.2)
+            connected.set()
+            await now.wait()
+            await reach.facts(connection)
+
+    running = asyncio.create_task(command())
+    await connected.wait()
+    async with frozen(hands):
+        now.set()
+        with pytest.raises(Trouble, match=r"nothing answers at .*: TimeoutError"):
+            await running
 
 
 async def test_a_machine_that_vanishes_is_noticed(log: PostgresLog) -> None:
