@@ -11,7 +11,7 @@ from coordinator.core import two_phase
 from coordinator.core.records import Decided, Decision, Outcome, Parked
 from coordinator.core.transition import Transition
 from coordinator.core.two_phase_state import Phase, TwoPhase
-from recovery.traces import COMMITTED, FINAL, PREPARED, Sent, Traces
+from recovery.traces import COMMITTED, FINAL, PREPARED, Part, Sent, Traces
 from sagas.model import Atomic
 from wire.messages import Json
 
@@ -88,3 +88,12 @@ def _touched(state: TwoPhase, traces: Traces) -> tuple[str, ...]:
     """
     held = {name for name, seen in traces.branches.items() if seen in (PREPARED, COMMITTED)}
     return tuple(name for name in state.definition.branches if name in held)
+
+
+def result(part: Part | None) -> Json:
+    """Return what a group has returned, if its branches have kept it."""
+    definition = part.definition if part is not None else None
+    if part is None or not isinstance(definition, Atomic) or definition.output is None:
+        return None
+    results = kept(definition, part.traces)
+    return definition.output({"branches": results}) if results is not None else None

@@ -49,8 +49,7 @@ from coordinator.core.two_phase_state import TwoPhase
 from recovery import atomic
 from recovery.traces import COMMITTED, FINAL, PREPARED, Part, Sent, Traces
 from sagas.graph import ancestors
-from sagas.model import Atomic, EvaluationFailed, Gate, Group, OnRefused, SubSaga
-from wire.messages import Json
+from sagas.model import EvaluationFailed, Gate, Group, OnRefused, SubSaga
 
 HAD_NO_EFFECT: Final = "the log was restored, and no branch had committed"
 WAY_IS_LOST: Final = (
@@ -349,7 +348,7 @@ def _past_group(move: Move, name: str, traces: Traces, now_us: int) -> Move:
         if child is None:
             return move
         if child.outcome is None:
-            data = _result(part)
+            data = atomic.result(part)
             move = move.remember(_ended(name, child.gid, Outcome.COMMITTED, data), now_us)
     elif _goes_without(move.state, name):
         move = _refused(move, name, HAD_NO_EFFECT, now_us)
@@ -357,15 +356,6 @@ def _past_group(move: Move, name: str, traces: Traces, now_us: int) -> Move:
     state = move.state.steps[name]
     data = state.child.data if state.child is not None else None
     return move.remember(StepDone(step=name, attempt=state.attempt, data=data), now_us)
-
-
-def _result(part: Part | None) -> Json:
-    """Return what a group has returned, if its branches have kept it."""
-    definition = part.definition if part is not None else None
-    if part is None or not isinstance(definition, Atomic) or definition.output is None:
-        return None
-    results = atomic.kept(definition, part.traces)
-    return definition.output({"branches": results}) if results is not None else None
 
 
 def _goes_without(state: SagaState, name: str) -> bool:

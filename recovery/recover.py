@@ -59,7 +59,9 @@ POSITIONS: Final = (
     "SELECT id, epoch, requests_offset, replies_offset FROM twofold.shard ORDER BY id"
 )
 KNOWN: Final = "SELECT gid FROM twofold.transaction WHERE gid = ANY($1::text[])"
-NOT_ENDED: Final = "SELECT gid, definition, key FROM twofold.transaction WHERE status <> 'ended'"
+NOT_ENDED: Final = (
+    "SELECT gid, definition, start_key FROM twofold.transaction WHERE status <> 'ended'"
+)
 RAISE: Final = """
     WITH raised AS (UPDATE twofold.cluster SET generation = $2 WHERE generation = $1 RETURNING 1)
     INSERT INTO twofold.recovery (from_generation, to_generation, rebuilt, actor, reason)
