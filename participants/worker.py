@@ -102,7 +102,7 @@ class Bound:
         name = self.participant.name
         if not await self._on_a_connection(schema.is_present):
             raise NotReady(
-                f"{name}: its database lacks the tables of Twofold;"
+                f"{name}: its database lacks tables of Twofold, or what guards them;"
                 " run `twofold participants migrate`"
             )
         if not self.participant.branches:
