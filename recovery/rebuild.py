@@ -161,9 +161,7 @@ def _since_parked(state: SagaState, traces: Traces) -> list[str]:
     known = {name for name, step in before.steps.items() if step.phase is not StepPhase.WAITING}
     done = {name for name, did in traces.steps.items() if did.status == "done"} - known
     begun = {part.step for part in traces.parts} - known
-    back = {name for name, did in traces.steps.items() if did.status in ("sealed", "undone")}
-    undoing = {part.step for part in traces.parts if part.undoing}
-    return sorted(done | begun | back | undoing)
+    return sorted(done | begun | traces.going_back)
 
 
 def _past_locks(move: Move, now_us: int) -> Move:
@@ -453,10 +451,8 @@ def _is_undone(state: SagaState, name: str, traces: Traces) -> bool:
     """
     if name in traces.steps or any(part.step == name for part in traces.parts):
         return False
-    undone = {one for one, did in traces.steps.items() if did.status in ("sealed", "undone")}
-    undone |= {part.step for part in traces.parts if part.undoing}
     needs = {one.name: one.needs for one in state.definition.steps.values()}
-    return not undone.isdisjoint(ancestors(needs, name))
+    return not traces.going_back.isdisjoint(ancestors(needs, name))
 
 
 def _taken_back(move: Move, traces: Traces, now_us: int) -> Move:

@@ -57,6 +57,12 @@ class Traces:
     def __bool__(self) -> bool:
         return bool(self.branches or self.steps or self.told or self.sent or self.parts)
 
+    @property
+    def going_back(self) -> set[str]:
+        """Name the steps that are undone, or are to be."""
+        undone = {name for name, did in self.steps.items() if did.status in ("sealed", "undone")}
+        return undone | {part.step for part in self.parts if part.undoing}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

@@ -18,7 +18,7 @@ RECOVERIES: Final = (
     Mutant(
         "does not say that what is parked had gone on",
         REBUILD,
-        "    return sorted(done | begun | back | undoing)\n",
+        "    return sorted(done | begun | traces.going_back)\n",
         "    return []\n",
         "a person lets it go back, and what was done since stands",
     ),
