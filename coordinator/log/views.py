@@ -290,7 +290,7 @@ async def find_by_key(source: Any, name: str, key: str) -> TransactionView | Non
 
 
 async def show(source: Any, gid: str) -> TransactionDetail | None:
-    """Return all that the log has of a transaction.
+    """Return all that the log has of a transaction; None if that is nothing.
 
     Raises:
         LogUnavailable: the log could not be asked.
@@ -300,6 +300,8 @@ async def show(source: Any, gid: str) -> TransactionDetail | None:
     if not rows:
         return None
     entries = await records(source, [gid])
+    if not entries:
+        return None  # it was forgotten between both questions
     view = _view(rows[0], reason(entry.record for entry in entries))
     definition = StoredDefinition(rows[0]["hash"], view.name, view.version, rows[0]["source"])
     hashes = followed(entries)

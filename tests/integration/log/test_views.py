@@ -209,3 +209,13 @@ async def test_they_are_found_by_what_their_definition_names(
     await log.persist(Batch([at], [], [], [ended]))
     both = await list_transactions(hands, words=["a=1"], status=Status.ENDED, name="order")
     assert numbers(both) == [1]
+
+
+async def test_what_is_forgotten_while_it_is_read_is_not_there(
+    log: PostgresLog, at: Position, hands: Connection
+) -> None:
+    """Its row was seen, and its records are gone."""
+    await log.persist(beginning(1, at=at))
+    await hands.execute("DELETE FROM twofold.decision_log")
+
+    assert await show(hands, gid(1)) is None
