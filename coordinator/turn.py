@@ -242,7 +242,7 @@ class Turn:
     def _order(self, shard: Shard, order: Order) -> None:
         """Do what a person says, or write down why not. The same order is obeyed once."""
         self._refuse_strangers(shard, order.gid)
-        live = self._recall(order.gid)
+        live = self._recall(order.gid) or self._called_back(order.gid)
         if live is None:
             raise Nonsense(f"the log has no transaction {order.gid}")
         if order.id in live.orders:
@@ -265,6 +265,13 @@ class Turn:
             except DefinitionGone as error:
                 raise Nonsense(str(error)) from error
         self._holdings.hold(live)
+        return live
+
+    def _called_back(self, gid: str) -> Live | None:
+        """Find a transaction that was held when the log would have been asked, and is no more."""
+        live = self._let_go.get(gid)
+        if live is not None:
+            self._holdings.hold(live)
         return live
 
     # ── replies ──────────────────────────────────────────────────────────────

@@ -26,7 +26,7 @@ from wire.messages import Inquired
 logger = structlog.get_logger(__name__)
 
 INQUIRIES: Final = 100
-"""At most so many at a time, the oldest first."""
+"""At most so many at a time, the oldest first; then those after them, for of some nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Resolver:
         self._participant, self._branches, self._cluster = participant, branches, cluster
         self._patience, self._ask = patience, ask
         self._strangers: set[str] = set()
+        self._turn = 0
 
     async def run(self) -> None:
         """Look until cancelled, a little out of step with others."""
@@ -64,17 +65,21 @@ class Resolver:
 
     async def look(self) -> None:
         """Ask once for each branch that has been in doubt for long."""
-        asked = 0
+        due: list[Inquired] = []
         for name, age_ms in await self._branches.survey():
             parsed = gids.parse_prepared(name)
             if parsed is None or parsed[0].cluster != self._cluster:
                 self._mention(name)
-            elif age_ms >= self._patience.after_seconds * 1000 and asked < INQUIRIES:
+            elif age_ms >= self._patience.after_seconds * 1000:
                 gid, branch = parsed
-                asked += 1
-                self._ask(Inquired(gid=str(gid), branch=branch, participant=self._participant))
+                due.append(Inquired(gid=str(gid), branch=branch, participant=self._participant))
+        first = self._turn if self._turn < len(due) else 0
+        self._turn = first + INQUIRIES
+        asked = due[first : self._turn]
+        for one in asked:
+            self._ask(one)
         if asked:
-            logger.info("branches_in_doubt", participant=self._participant, asked=asked)
+            logger.info("branches_in_doubt", participant=self._participant, asked=len(asked))
 
     def _mention(self, name: str) -> None:
         if name not in self._strangers:

@@ -17,6 +17,13 @@ BACKLOG: Final = "participants/backlog.py"
 PARTICIPANTS: Final = (
     # ── branches ─────────────────────────────────────────────────────────────
     Mutant(
+        "asks about the oldest branches alone",
+        "participants/resolver.py",
+        "        self._turn = first + INQUIRIES\n        asked = due[first : self._turn]\n",
+        "        asked = due[:INQUIRIES]\n",
+        "a hundred of which nobody knows keep all others in doubt",
+    ),
+    Mutant(
         "rolls back without a mark",
         BRANCH,
         'Rule(_D.MARK, End.ROLLED_BACK, "a later Prepare is now refused")',

@@ -115,6 +115,13 @@ SHELL: Final = (
     ),
     # ── the turn ─────────────────────────────────────────────────────────────
     Mutant(
+        "buries an order whose transaction has ended in the same turn",
+        TURN,
+        " or self._called_back(order.gid)\n",
+        "\n",
+        "what a person has said is lost, and the reason for it is a lie",
+    ),
+    Mutant(
         "ends by a second door",
         TURN,
         "            self._react(live, Published())\n",

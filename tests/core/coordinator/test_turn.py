@@ -159,6 +159,26 @@ def test_an_order_that_comes_again_is_obeyed_once(turns: int) -> None:
     assert [type(entry.record) for entry in log[before:]] == [Ordered]
 
 
+def test_an_order_is_heard_where_its_transaction_ends_in_the_same_turn() -> None:
+    """The log was not asked, since memory knew it: nobody may say that there is none."""
+    story, holdings = committing(), Holdings()
+    holding(story, holdings)
+    turn = Turn(setting_of(story), holdings, Known(), START_US)
+    order = Order(gid=GID, id="o-1", action=Action.ABORT, actor="ann", reason="too late")
+
+    for offset, message in enumerate(
+        [settled("ledger", End.COMMITTED), settled("stock", End.COMMITTED), order]
+    ):
+        sealed = seal(Envelope(message), topic=TOPICS.replies, source="/test", key=GID)
+        turn.receive(
+            Received(TOPICS.replies, 0, offset, sealed.key, sealed.value, sealed.headers, 0)
+        )
+
+    assert turn.work.buried == []
+    assert [type(entry.record) for _, entry in turn.work.entries] == [Ended, Ordered]
+    assert not holdings.live
+
+
 def test_a_transaction_ends_once_its_last_outcome_is_told() -> None:
     """That it was parked may be on its way for so long that a person has ended it meanwhile."""
     story = Story.begin(saga(step("pay", pivot=True, attempts=1)))
