@@ -7,10 +7,12 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from compose.local.stack import Kafka, LocalStack, Postgres
+from participants import witness
 from wire.closing import CLOSING
 
 # A shell's background job ignores SIGINT, and so would every process that a
@@ -45,6 +47,16 @@ async def all_clients_closed() -> AsyncIterator[None]:
     yield
     if CLOSING:
         await asyncio.wait(CLOSING, timeout=60)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hear what a witness says: the simulation silences all loggers of its process, for good."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    monkeypatch.setattr(witness, "logger", structlog.get_logger())
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

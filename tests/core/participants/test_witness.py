@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
-from participants import witness as module
 from participants.witness import OLDER, YOUNG_S, Witness
 
-
-@pytest.fixture(autouse=True)
-def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever this process has run before: the simulation silences every logger."""
-    before = structlog.get_config()
-    structlog.reset_defaults()
-    monkeypatch.setattr(module, "logger", structlog.get_logger())
-    yield
-    structlog.configure(**before)
+pytestmark = pytest.mark.usefixtures("heard")
 
 
 class Rows:
@@ -64,7 +53,7 @@ async def test_what_was_deleted_by_its_age_is_not_missed(
 ) -> None:
     """Or a participant with little to do would cry wolf at each reconnection."""
     clock = [1_000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("participants.witness.time.monotonic", lambda: clock[0])
     witness = Witness("bank")
     witness.saw_step("tf1.x", "debit")
     clock[0] += age_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from participants import witness as module
@@ -16,13 +15,13 @@ OLD = (
 )
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("kind", ["saw_step", "saw_branch"])
 async def test_a_mark_is_missed_where_older_ones_are_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Where there are none, it has been deleted by its age."""
     monkeypatch.setattr(module, "YOUNG_S", -1.0)
-    monkeypatch.setattr(module, "logger", structlog.get_logger())
 
     async def alarms() -> int:
         witness = Witness("shop")
