@@ -81,8 +81,8 @@ def tests_of(mutant: Mutant) -> list[str]:
     page = "--ignore=tests/core/coordinator/test_state_tables.py"  # it compares with a page
     package = mutant.file.partition("/")[0]
     # What a definition means is seen where it is carried out.
-    packages = (package, "coordinator") if package == "sagas" else (package,)
-    return [*(f"tests/core/{name}" for name in packages), page]
+    meant = ("coordinator", "test_definitions_expressions.py") if package == "sagas" else ()
+    return [*(f"tests/core/{name}" for name in (package, *meant)), page]
 
 
 class _Killer(NamedTuple):
