@@ -35,8 +35,7 @@ COLD_UPS: Final = 6
 """So often at first: the broker compiles itself."""
 CROWD: Final = 10_000
 LARGE_CROWD: Final = 100_000
-CROWD_S: Final = 120.0
-SLEEP_S: Final = 600.0
+PATIENCE_S: Final = 600.0
 
 # What nobody needs any more, as it stands in the log: three records, 500 bytes.
 FINISHED: Final = """
@@ -155,13 +154,7 @@ class Bench:
         with company.cluster:
             child = company.cluster.launch_coordinator("crowded")
             company.cluster.await_ready()
-            running = asyncio.create_task(
-                self.client.run(shape.name, InFlight(CROWD), seconds=1.0, patience=CROWD_S)
-            )
-            active = 0
-            while active < CROWD and not running.done():
-                await asyncio.sleep(0.5)
-                [[active]] = await ask(self.servers.dsn("twofold"), ACTIVE)
+            running, active = await self._begin(shape, CROWD, ACTIVE)
             mib = _resident_mib(child.pid)
             company.cluster.launch_participants("participants")
             company.cluster.await_ready()
@@ -179,28 +172,30 @@ class Bench:
             company.cluster.launch_participants("participants")
             company.cluster.await_ready()
             said = [await self._succeed(company, "first", "second", 0)]
-            running, asleep = await self._put_to_sleep(SLEEPER, CROWD)
+            running, asleep = await self._begin(SLEEPER, CROWD, ASLEEP)
             said.append(await self._succeed(company, "second", "third", asleep))
             sample = await running
             await until_quiet(self.servers.dsn)
             await self._sums.check(self.servers.dsn, SLEEPER, len(sample.committed))
             said.append(f"Then {len(sample.committed):,} woke, and each was done once.")
-            running, asleep = await self._put_to_sleep(DREAMER, LARGE_CROWD)
+            running, asleep = await self._begin(DREAMER, LARGE_CROWD, ASLEEP)
             said.append(await self._succeed(company, "third", "fourth", asleep))
             running.cancel()  # they sleep for longer than we wait
             await asyncio.wait({running})
         return said
 
-    async def _put_to_sleep(self, shape: Shape, crowd: int) -> tuple[asyncio.Task[Sample], int]:
-        """Begin so many that sleep; return how many do."""
+    async def _begin(
+        self, shape: Shape, crowd: int, counted: str
+    ) -> tuple[asyncio.Task[Sample], int]:
+        """Begin so many; return how many of them the log counts."""
         running = asyncio.create_task(
-            self.client.run(shape.name, InFlight(crowd), seconds=1.0, patience=SLEEP_S)
+            self.client.run(shape.name, InFlight(crowd), seconds=1.0, patience=PATIENCE_S)
         )
-        asleep = 0
-        while asleep < crowd and not running.done():
+        there = 0
+        while there < crowd and not running.done():
             await asyncio.sleep(0.5)
-            [[asleep]] = await ask(self.servers.dsn("twofold"), ASLEEP)
-        return running, asleep
+            [[there]] = await ask(self.servers.dsn("twofold"), counted)
+        return running, there
 
     async def _succeed(self, company: Company, before: str, after: str, asleep: int) -> str:
         await asyncio.to_thread(company.cluster.kill, before)

@@ -16,6 +16,7 @@ from coordinator.core.events import Kind
 from coordinator.core.transition import Rule, Transition
 from coordinator.core.two_phase_state import Phase
 from coordinator.engine import Engine
+from coordinator.holdings import Holdings, Live
 from coordinator.log.store import Batch
 from coordinator.work import Work
 from participants import branch, step
@@ -149,7 +150,7 @@ def no_barrier(patch: pytest.MonkeyPatch) -> Product:
 def no_timers(patch: pytest.MonkeyPatch) -> Product:
     """Say everything once, and never again."""
     patch.setattr(machine, "resume", nothing)
-    patch.setattr(machine, "wake_at_us", never)
+    patch.setattr(Holdings, "set_timer", ignored)
     return Product()
 
 
@@ -159,9 +160,9 @@ def nothing(state: machine.State, now_us: int) -> Transition[Any]:
     return Transition(state)
 
 
-def never(state: machine.State) -> None:
-    """There is no next time."""
-    del state
+def ignored(holdings: Holdings, live: Live) -> None:
+    """Wake nobody."""
+    del holdings, live
 
 
 def rules(table: Any) -> dict[Any, Any]:
